@@ -1,0 +1,96 @@
+"""What an operator does straight through NATS, whether `clawback serve` runs or not: tokens, and the way there."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from clawback.accounts.profiles import check_profile_name, ensure_profile
+from clawback.accounts.tokens import MadeToken, SeenToken, Tokens, check_label
+from clawback.errors import NotFound
+from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.embedded import EmbeddedNats, is_running, read_auth
+from clawback.fabric.last_seen import LastSeen
+from clawback.fabric.registry import Registry
+from clawback.model import Profile
+from clawback.settings import ServerSettings
+
+PATIENCE_SECONDS = 3.0
+"""Somebody sits and waits for the answer; a NATS that is being restarted is back within this."""
+
+
+async def create_token(settings: ServerSettings, profile_name: str, label: str | None) -> tuple[Profile, MadeToken]:
+    """
+    Make a token for a profile, which is made if it is new.
+
+    Raises:
+        Rejected: the name or the label is none.
+        ConfigError, Unavailable: there is no NATS to keep it in.
+    """
+    check_profile_name(profile_name)
+    check_label(label)
+    async with _open_registry(settings) as (registry, tokens):
+        profile = await ensure_profile(registry, profile_name)
+        return profile, await tokens.create(profile.id, label)
+
+
+async def list_tokens(settings: ServerSettings, profile_name: str) -> Sequence[SeenToken]:
+    """
+    List a profile's tokens, oldest first.
+
+    Raises:
+        NotFound: there is no such profile; names those there are.
+        ConfigError, Unavailable: there is no NATS to ask.
+    """
+    async with _open_registry(settings) as (registry, tokens):
+        profile = await registry.find_profile_named(check_profile_name(profile_name))
+        if profile is None:
+            names = ", ".join(each.name for each in registry.list_profiles()) or "none yet"
+            raise NotFound(f"there is no profile {profile_name}; there are: {names}")
+        return await tokens.of_profile(profile.id)
+
+
+async def revoke_token(settings: ServerSettings, token_id: str) -> None:
+    """
+    Revoke a token of any profile.
+
+    Raises:
+        NotFound: no profile has such a token.
+        ConfigError, Unavailable: there is no NATS to ask.
+    """
+    async with _open_registry(settings) as (registry, tokens):
+        for profile in registry.list_profiles():
+            if await tokens.revoke(profile.id, token_id):
+                return
+    raise NotFound(f"there is no token {token_id}; `clawback token list` shows the ids")
+
+
+def nats_auth(settings: ServerSettings) -> NatsAuth:
+    """
+    Say how to reach the NATS of these settings.
+
+    Raises:
+        ConfigError: it is the server's own, and no server ever ran on this data directory.
+    """
+    if settings.nats_url is not None:
+        return NatsAuth(settings.nats_url, settings.nats_user, settings.nats_password)
+    return read_auth(settings.data_dir)
+
+
+@asynccontextmanager
+async def _open_registry(settings: ServerSettings) -> AsyncIterator[tuple[Registry, Tokens]]:
+    async with _open_nats(settings) as auth:
+        fabric = await Fabric.open(auth, name="clawback token", patience_s=PATIENCE_SECONDS)
+        try:
+            registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
+            yield registry, Tokens(registry, LastSeen(fabric))
+        finally:
+            await fabric.close()
+
+
+@asynccontextmanager
+async def _open_nats(settings: ServerSettings) -> AsyncIterator[NatsAuth]:
+    """Use the NATS that runs, or run the server's own for as long as it takes."""
+    if settings.nats_url is not None or is_running(settings.data_dir):
+        yield nats_auth(settings)
+        return
+    async with EmbeddedNats(settings.data_dir) as nats:
+        yield nats.auth

@@ -1,0 +1,266 @@
+"""
+The composition root: the one place that makes the parts of a server and hands each what it needs.
+
+    NATS (its own or a given one) → fabric → registry, events, history → webhooks, sessions, operations → one ASGI app
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from clawback import wire
+from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
+from clawback.accounts.tokens import Tokens, token_hash
+from clawback.accounts.vault import load_vault
+from clawback.errors import ConfigError
+from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.embedded import EmbeddedNats
+from clawback.fabric.events import DEFERRED, EventStore
+from clawback.fabric.history import History
+from clawback.fabric.inventory import Inventory
+from clawback.fabric.last_seen import LastSeen
+from clawback.fabric.later import Relay
+from clawback.fabric.leases import Leases
+from clawback.fabric.ledger import Ledger
+from clawback.fabric.lines import Lines
+from clawback.fabric.registry import Registry
+from clawback.fabric.stacks import Stacks
+from clawback.model import TokenRecord
+from clawback.operations import Caller, Services, perform
+from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
+from clawback.sessions.messages import Messages
+from clawback.sessions.presence import Presence
+from clawback.sessions.socket import Bridge, Connection
+from clawback.sessions.withdrawal import withdraw_source
+from clawback.settings import ServerSettings
+from clawback.site import build_site
+from clawback.webhooks.endpoint import PATH as WEBHOOKS_PATH
+from clawback.webhooks.endpoint import Limits, WebhookEndpoint
+from clawback.welcome import next_steps
+
+DRAIN_SECONDS = 10
+"""How long requests and sessions may take to end once the server was told to stop."""
+
+IDLE_SECONDS = 75
+"""How long an idle HTTP connection is kept open: senders of webhooks reuse theirs."""
+
+log = logging.getLogger("clawback")
+
+Message = Any
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Application:
+    """The server as ASGI: the two hot paths by themselves, everything else as a Litestar site."""
+
+    def __init__(self, webhooks: Asgi, bridge: Bridge, site: Asgi) -> None:
+        self.bridge = bridge
+        self._webhooks = webhooks
+        self._site = site
+
+    async def __call__(self, scope: Message, receive: Message, send: Message) -> None:
+        """Serve one request or WebSocket."""
+        if scope["type"] == "http" and scope["path"].startswith(WEBHOOKS_PATH):
+            await self._webhooks(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == "/ws":
+            await self.bridge(scope, receive, send)
+        else:
+            await self._site(scope, receive, send)
+
+
+@asynccontextmanager
+async def open_nats(settings: ServerSettings) -> AsyncIterator[NatsAuth]:
+    """Say where NATS is: the one of the settings, or our own, which runs as long as this context."""
+    if settings.nats_url is not None:
+        yield NatsAuth(settings.nats_url, settings.nats_user, settings.nats_password)
+        return
+    async with EmbeddedNats(settings.data_dir) as embedded:
+        yield embedded.auth
+
+
+@asynccontextmanager
+async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIterator[tuple[Application, Registry]]:
+    """Make every part of a server over a running NATS; on the way out let sessions and writes under way finish."""
+    fabric = await Fabric.open(auth, name="clawback")
+    background = set[asyncio.Task[None]]()
+    try:
+        registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
+        shards = registry.install.shards
+        vault = load_vault(settings.master_key, settings.data_dir)
+        ledger, history = Ledger(fabric), History(fabric)
+        events = EventStore(fabric, ledger, shards)
+        stacks, lines = Stacks(fabric, shards), Lines(fabric, shards)
+        await lines.open()
+        presence = Presence(fabric, Leases(fabric))
+        await presence.open()
+        tokens = Tokens(registry, LastSeen(fabric))
+        withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history)
+        settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
+        messages = Messages(fabric, events, presence)
+        await messages.open()
+
+        async def operate(connection: Connection, request: wire.Request) -> object:
+            address = connection.address
+            caller = Caller(
+                address.profile_id, connection.token_id, address.tag, connection.id, messaging=connection.messaging
+            )
+            return await perform(services, caller, request)
+
+        async def verify(value: str) -> tuple[str, TokenRecord]:
+            return token_hash(value), await tokens.verify(value)
+
+        def dispatcher(connection: Connection) -> Dispatcher:
+            default_seconds = partial(registry.timeout_seconds, connection.address.profile_id)
+            return Dispatcher(
+                connection.address, connection, lines, stacks, events, history, default_seconds=default_seconds
+            )
+
+        async def activated(connection: Connection) -> None:
+            await registry.keep_messaging(connection.address, allowed=connection.messaging)
+
+        bridge = Bridge(
+            presence,
+            verify=verify,
+            operate=operate,
+            settle_journal=settle_journal,
+            dispatcher=dispatcher,
+            activated=activated,
+        )
+        services = Services(
+            registry,
+            tokens,
+            vault,
+            history,
+            settings.public_url,
+            presence.of_profile,
+            withdraw,
+            messages,
+            presence.take_over,
+            events,
+            Inventory(fabric, events, stacks, shards),
+            bridge.ask,
+        )
+        registry.on_token_revoked(bridge.revoke)
+        webhooks = WebhookEndpoint(registry, vault, events, history, limits=Limits(body_bytes=settings.max_body_bytes))
+        relay = Relay(fabric)
+        relay.on_due(DEFERRED, events.take_back)
+        await relay.open()
+        endless = [
+            ("renew leases", presence.renew()),
+            ("sweep lines", lines.keep_sweeping()),
+            ("relay", relay.run()),
+        ]
+        if settings.nats_url is None:
+            endless.append(("read the ledger", ledger.keep_reading()))
+        for name, forever in endless:
+            task = asyncio.create_task(forever, name=name)
+            task.add_done_callback(_tell_why_it_ended)
+            background.add(task)
+        try:
+            yield Application(webhooks, bridge, build_site(fabric)), registry
+        finally:
+            await bridge.stop()
+            await ledger.drain()
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await fabric.close()
+
+
+def _tell_why_it_ended(task: asyncio.Task[None]) -> None:
+    """Say at once that something ended that runs for ever, and not only when somebody asks for its result."""
+    if not task.cancelled():
+        log.critical("the task %r ended: restart the server", task.get_name(), exc_info=task.exception())
+
+
+def build_config(application: Application) -> uvicorn.Config:
+    """Say how the application is to be served; every limit of the protocols below it stands here."""
+    return uvicorn.Config(
+        application,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=wire.MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,
+        # The protocol has its own pings, which tell more: that the client works, not only its WebSocket library.
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are ours: what it re-raises after its own end would cut ours short."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Turn SIGINT and SIGTERM into a graceful end, a second one into a quick one."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[str], None]) -> None:
+    """
+    Run a server until SIGINT or SIGTERM; announces what to do next, with the path of `program`.
+
+    Raises:
+        ConfigError: a setting does not work on this machine: the port is taken, the data directory cannot be written.
+        Unavailable: NATS does not come up, or does not answer.
+    """
+    log.info("settings: %s", "; ".join(settings.describe()))
+    listener = _listen(settings.host, settings.port)
+    with listener:
+        async with open_nats(settings) as auth, open_application(settings, auth) as (application, registry):
+            first_start = await registry.find_profile_named(DEFAULT_PROFILE) is None
+            await ensure_profile(registry, DEFAULT_PROFILE)
+            steps = next_steps(settings, program, first_start=first_start)
+            await _Server(build_config(application), lambda: announce(steps)).serve([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """
+    Take the port, before anything else is started.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        # What asyncio or socket add to the text says the address again.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({reason}): stop what uses it, or choose another with --port"
+        ) from error

@@ -1,0 +1,253 @@
+"""
+Delivery: carries out what the queue decides, between the server's connection, the journal and Claude Code.
+
+One funnel for each way out: `_emit_all` writes every notification, `_send` sends every ack. An ack is on the disk
+before it is sent, and leaves the journal only when the server has confirmed it.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+from platformdirs import user_data_path
+
+from clawback import __version__, wire
+from clawback.channel import fence, queue
+from clawback.channel.journal import Journal, journal_directory
+from clawback.channel.remote import Connection
+from clawback.channel.settings import PluginConfig
+from clawback.errors import Rejected, Unavailable
+
+Emit = Callable[[fence.Emission], Awaitable[None]]
+
+log = logging.getLogger("clawback.channel")
+
+
+class Delivery:
+    """
+    What this session holds, and the way of each event to Claude and of its ack back. Implements remote.Listener.
+
+    `notify` shows a text, and what it is about, on the desktop; it is called for each event that is done, where the
+    config says so.
+    """
+
+    def __init__(
+        self, session_tag: str | None, instance_id: str, emit: Emit, notify: Callable[[str, str], None]
+    ) -> None:
+        self._notify = notify
+        self._notifies = False
+        self._session_tag = session_tag
+        self._instance_id = instance_id
+        self._emit = emit
+        self._queue = queue.Queue()
+        self._journal: Journal | None = None
+        self._journal_directory: Path | None = None
+        self._connection: Connection | None = None
+        self._emissions: asyncio.Queue[queue.Emit | queue.Remind] = asyncio.Queue()
+        self._sending: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def held(self) -> list[str]:
+        """The ids of the events held, the active one first."""
+        return [event.id for event in self._queue.held]
+
+    def acknowledge(self, event_id: str | None, summary: str) -> queue.Answer:
+        """End an event that Claude is done with; the ack is on the disk and on its way when this returns."""
+        answer = queue.Answer("")
+        about = {event.id: event.meta for event in self._queue.held}
+        for command in self._queue.handle(queue.AckCalled(event_id, summary)):
+            if isinstance(command, queue.Answer):
+                answer = command
+            else:
+                self._carry_out(command)
+            if isinstance(command, queue.Ack) and self._notifies:
+                meta = about.get(command.event_id, {})
+                what = " ".join(part for part in (meta.get("path"), meta.get("eventType")) if part)
+                self._notify(summary or "done", what or command.event_id)
+        if self._connection is None and not answer.refused:
+            return queue.Answer(f"{answer.text} The server is not connected now; it is told as soon as it is.")
+        return answer
+
+    def active_text(self) -> str | None:
+        """Show the active event as its notification did, or None where there is none."""
+        active = self._queue.active
+        return None if active is None else fence.build_event(active, secrets.token_hex(8)).content
+
+    def find(self, event_id: str | None) -> str:
+        """
+        Name an event that is held: this one, or the active one.
+
+        Raises:
+            Rejected: it is not held, or none is; says which are.
+        """
+        if event_id is None and self.held:
+            return self.held[0]
+        if event_id is None:
+            raise Rejected("No event is in flight.")
+        if event_id not in self.held:
+            raise Rejected(self._queue.describe_unknown(event_id))
+        return event_id
+
+    def give_back(self, event_id: str) -> None:
+        """Let go of an event that is held; the server is to be told next."""
+        self._handle(queue.GivenBack(event_id))
+
+    async def run(self) -> None:
+        """Write the notifications, one after the other, for as long as the program lives."""
+        while True:
+            try:
+                await self._emit_next()
+            except Exception:
+                # Claude Code does not restart a server that exits, so an event that cannot be shown ends nothing else.
+                log.exception("an event could not be shown")
+
+    def close(self) -> None:
+        """Let go of the journal; what is unconfirmed in it is found by the next process."""
+        if self._journal is not None:
+            self._journal.close()
+
+    # --- remote.Listener ------------------------------------------------------------------------------------------
+
+    def introduce(self, config: PluginConfig) -> wire.Auth:
+        """Say who this is, what it holds, and what it finished without a receipt."""
+        self._notifies = config.notifications
+        journal = self._open_journal(config)
+        self._adopt(journal)
+        return wire.Auth(
+            token="",
+            session_tag=self._session_tag,
+            instance_id=self._instance_id,
+            inflight=tuple(self.held),
+            acked=tuple(journal.unconfirmed.values()),
+            session_messaging=config.session_messaging,
+            client=wire.ClientInfo(name="clawback", version=__version__),
+        )
+
+    def opened(self, connection: Connection, auth: wire.Auth, _welcome: wire.AuthOk) -> None:
+        """Take the acks of `auth` as settled, send those made since, and show what could not be shown."""
+        self._connection = connection
+        self._confirm([ack.event_id for ack in auth.acked])
+        for event_id in list(self._unconfirmed):
+            self._send(event_id)
+        self._handle(queue.Reconnected())
+
+    def received(self, message: wire.ServerMessage) -> None:
+        """Take an event, a reminder or a time-out."""
+        match message:
+            case wire.EventFrame():
+                self._handle(queue.Arrived(message))
+            case wire.Reminder(event_id):
+                self._handle(queue.Reminded(event_id))
+            case wire.TimedOut(event_id):
+                log.warning(
+                    "event %s timed out: it was not acknowledged in time and is among the dead letters", event_id
+                )
+                self._handle(queue.TimedOut(event_id))
+            case wire.Role("active") if self._journal is not None:
+                # The session before this one may have died with acks that the server was never told.
+                for ack in self._adopt(self._journal):
+                    self._send(ack.event_id)
+            case _:
+                pass
+
+    def closed(self) -> None:
+        """Forget the connection; acks wait in the journal."""
+        self._connection = None
+
+    # --- carrying out ---------------------------------------------------------------------------------------------
+
+    def _handle(self, happened: queue.Input) -> None:
+        for command in self._queue.handle(happened):
+            self._carry_out(command)
+
+    def _carry_out(self, command: queue.Command) -> None:
+        match command:
+            case queue.Emit() | queue.Remind():
+                self._emissions.put_nowait(command)
+            case queue.Ack(event_id, summary):
+                self._write(wire.SettledAck(event_id, summary))
+                self._send(event_id)
+            case queue.AckAgain(event_id):
+                self._send(event_id)
+            case queue.Answer():
+                raise AssertionError("only a call of event_ack is answered, and acknowledge() does it")
+
+    async def _emit_next(self) -> None:
+        command = await self._emissions.get()
+        marker = secrets.token_hex(8)
+        match command:
+            case queue.Emit(event, resumed):
+                emission = fence.build_event(event, marker, resumed=resumed)
+            case queue.Remind(event, times):
+                emission = fence.build_reminder(event, marker, times=times)
+        try:
+            await self._emit(emission)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            log.warning("event %s could not be written to Claude Code; trying again at the next chance", event.id)
+            self._handle(queue.EmitFailed(event.id))
+
+    def _send(self, event_id: str) -> None:
+        """Send a journalled ack, unless it is on its way on this connection or there is none."""
+        ack = self._unconfirmed.get(event_id)
+        if ack is None or self._connection is None or event_id in self._sending:
+            return
+        task = asyncio.create_task(self._settle(self._connection, ack), name=f"ack {event_id}")
+        self._sending[event_id] = task
+        task.add_done_callback(lambda _: self._sending.pop(event_id))
+
+    async def _settle(self, connection: Connection, ack: wire.SettledAck) -> None:
+        try:
+            await connection.ask(wire.Ack(ack.event_id, ack.summary))
+        except Unavailable:
+            return  # the connection ended; the next one begins with this ack
+        except Rejected as error:
+            # It stays in the journal: the next connection settles it with its `auth`.
+            log.warning("the server did not take the ack of %s: %s", ack.event_id, error)
+            return
+        self._confirm([ack.event_id])
+
+    # --- the journal ----------------------------------------------------------------------------------------------
+
+    @property
+    def _unconfirmed(self) -> dict[str, wire.SettledAck]:
+        return self._journal.unconfirmed if self._journal is not None else {}
+
+    def _open_journal(self, config: PluginConfig) -> Journal:
+        data_dir = Path(config.data_dir).expanduser() if config.data_dir else user_data_path("clawback") / "channel"
+        directory = journal_directory(data_dir, config.remote, self._session_tag)
+        if self._journal is None or directory != self._journal_directory:
+            # Another server knows nothing of what this one sent; this one sends it again to whoever comes.
+            self.close()
+            self._queue = queue.Queue()
+            self._journal, self._journal_directory = Journal(directory, self._instance_id), directory
+        return self._journal
+
+    def _adopt(self, journal: Journal) -> list[wire.SettledAck]:
+        try:
+            adopted = journal.adopt()
+        except Unavailable as error:
+            log.warning("%s; acks are kept in memory only", error)
+            return []
+        if adopted:
+            log.info("found %d unconfirmed acks of an earlier process", len(adopted))
+            self._handle(queue.AcksRecovered(frozenset(ack.event_id for ack in adopted)))
+        return adopted
+
+    def _write(self, ack: wire.SettledAck) -> None:
+        assert self._journal is not None, "an event is held, so a server sent it and its journal was opened"
+        try:
+            self._journal.write(ack)
+        except Unavailable as error:
+            log.warning("%s; the ack of %s is kept in memory only", error, ack.event_id)
+
+    def _confirm(self, event_ids: list[str]) -> None:
+        assert self._journal is not None, "an ack was sent, so its journal was opened"
+        try:
+            self._journal.confirm(event_ids)
+        except Unavailable as error:
+            log.warning("%s; a restart sends confirmed acks again, which changes nothing", error)
+        for event_id in event_ids:
+            self._queue.handle(queue.AckConfirmed(event_id))

@@ -1,0 +1,271 @@
+"""
+The command line: one program, a command for each thing a person does.
+
+Imports are late: Claude Code starts `clawback channel` with every session and waits for it, so each command loads what
+it needs and nothing else.
+
+Exit codes: 0 done, 1 could not be done, 2 called or configured wrongly, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clawback import __version__
+from clawback.errors import ClawbackError, ConfigError
+
+if TYPE_CHECKING:
+    from clawback.settings import ServerSettings
+
+DEFAULT_SERVER = "http://127.0.0.1:8787"
+
+EXIT_FAILED = 1
+EXIT_WRONG = 2
+EXIT_INTERRUPTED = 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error is one sentence on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        # The one command whose start counts does not wait for the others' parsers.
+        if list(arguments) == ["channel"]:
+            return _channel(argparse.Namespace())
+        parsed = _build_parser().parse_args(arguments)
+        command: Command = parsed.command
+        return command(parsed)
+    except ConfigError as error:
+        return _fail(error, EXIT_WRONG)
+    except ClawbackError as error:
+        return _fail(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _fail(error: ClawbackError, code: int) -> int:
+    print(f"clawback: {error}", file=sys.stderr)
+    return code
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    import uvloop
+
+    from clawback import logs
+    from clawback.app import serve
+
+    settings = _load_settings(arguments)
+    logs.configure()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, program=_program(), announce=_announce))
+    return 0
+
+
+def _program() -> Path:
+    """Find this very program, to print commands that can be pasted anywhere."""
+    return Path(sys.argv[0]).absolute()
+
+
+def _announce(text: str) -> None:
+    print(text, flush=True)
+
+
+def _channel(_arguments: argparse.Namespace) -> int:
+    from clawback.channel.server import main as run_channel
+
+    run_channel()
+    return 0
+
+
+def _token_create(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.admin import create_token
+
+    profile, made = asyncio.run(create_token(_load_settings(arguments), arguments.profile, arguments.label))
+    if arguments.json:
+        _print_json(
+            {
+                "token": made.value,
+                "id": made.record.id,
+                "profileId": profile.id,
+                "webhookId": profile.webhook_id,
+            }
+        )
+        return 0
+    print(made.value)
+    # The token alone goes to stdout, so that it can be piped; on a screen, say what it is.
+    if sys.stdout.isatty():
+        _say("It is shown this once; `clawback login --token-stdin` saves it for Claude Code.")
+    return 0
+
+
+def _token_list(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.admin import list_tokens
+
+    tokens = asyncio.run(list_tokens(_load_settings(arguments), arguments.profile))
+    if arguments.json:
+        _print_json(
+            [
+                {"id": record.id, "label": record.label, "lastSeen": seen, "createdAt": record.created_at}
+                for record, seen in tokens
+            ]
+        )
+        return 0
+    if not tokens:
+        _say(f"The profile {arguments.profile} has no tokens. Make one: clawback token create")
+        return 0
+    form = "{:<26}{:<18}{:<18}{}"
+    print(form.format("ID", "CREATED (UTC)", "LAST SEEN (UTC)", "LABEL").rstrip())
+    for record, seen in tokens:
+        last_seen = f"{seen:%Y-%m-%d %H:%M}" if seen is not None else "never"
+        print(form.format(record.id, f"{record.created_at:%Y-%m-%d %H:%M}", last_seen, record.label or "").rstrip())
+    return 0
+
+
+def _token_revoke(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.admin import revoke_token
+
+    asyncio.run(revoke_token(_load_settings(arguments), arguments.id))
+    _say(f"Revoked {arguments.id}; what it had opened is closed.")
+    return 0
+
+
+def _login(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.login import log_in
+
+    if arguments.token is not None:
+        _say("Warning: --token shows the token to everybody on this machine (ps) and in the shell's history;"
+             " --token-stdin does not.")  # fmt: skip
+        token = arguments.token
+    elif arguments.token_stdin:
+        token = _read_token()
+    else:
+        raise ConfigError(
+            "login needs a token: make one on the server's machine with `clawback token create`, or where both are on"
+            " this machine run: clawback token create | clawback login --token-stdin"
+        )
+    _say(asyncio.run(log_in(arguments.server, token)))
+    return 0
+
+
+def _nats_env(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from clawback.admin import nats_auth
+
+    auth = nats_auth(_load_settings(arguments))
+    if arguments.json:
+        _print_json({"url": auth.url, "user": auth.user, "password": auth.password})
+        return 0
+    print('# For the nats CLI: eval "$(clawback nats-env)"')
+    print("# This is the password to everything the server keeps: show it to nobody, keep it out of logs.")
+    for name, value in (("NATS_URL", auth.url), ("NATS_USER", auth.user), ("NATS_PASSWORD", auth.password)):
+        # Unset and not just left out: a value of another server would be sent to this one.
+        print(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+# --- their parsers ------------------------------------------------------------------------------------------------
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    from clawback.settings import CONFIG_FILE_NAME, SETTINGS
+
+    parser = argparse.ArgumentParser(
+        prog="clawback",
+        description="Every event reaches the right Claude Code session, one at a time, acknowledged.",
+    )
+    parser.add_argument("--version", action="version", version=f"clawback {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command, summary: str
+    ) -> argparse.ArgumentParser:
+        added = group.add_parser(name, help=summary, description=summary)
+        added.set_defaults(command=command)
+        return added
+
+    def add_settings(added: argparse.ArgumentParser, *names: str) -> None:
+        for setting in SETTINGS:
+            if setting.name in names:
+                flag = "--" + setting.name.replace("_", "-")
+                added.add_argument(flag, metavar=setting.name.upper(), help=setting.help)
+        added.add_argument(
+            "--config", metavar="FILE", help=f"settings as TOML (default: {CONFIG_FILE_NAME} in the data directory)"
+        )
+
+    serve = add(commands, "serve", _serve, "Run the server, until Ctrl-C.")
+    add_settings(serve, *(setting.name for setting in SETTINGS if setting.flag))
+
+    token = commands.add_parser("token", help="Make, list and revoke tokens.", description="Make, list, revoke tokens.")
+    token_commands = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    create = add(token_commands, "create", _token_create, "Make a token; it is printed once.")
+    create.add_argument("--profile", default="default", help="whose it is; made if new (default: default)")
+    create.add_argument("--label", help="what you call it, to tell it from others")
+    tokens = add(token_commands, "list", _token_list, "List the tokens of a profile, without their values.")
+    tokens.add_argument("--profile", default="default", help="whose (default: default)")
+    revoke = add(token_commands, "revoke", _token_revoke, "Revoke a token; what it opened is closed at once.")
+    revoke.add_argument("id", metavar="ID", help="the token's id, from `clawback token list`")
+    for each in (create, tokens, revoke):
+        add_settings(each, "data_dir", "nats_url")
+    for each in (create, tokens):
+        each.add_argument("--json", action="store_true", help="print JSON")
+
+    login = add(commands, "login", _login, "Save server and token where Claude Code's plugin finds them.")
+    login.add_argument("--server", default=DEFAULT_SERVER, metavar="URL", help=f"(default: {DEFAULT_SERVER})")
+    given = login.add_mutually_exclusive_group()
+    given.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
+    given.add_argument("--token", metavar="TOKEN", help="the token; everybody on this machine can see it here")
+
+    add(commands, "channel", _channel, "The MCP server that Claude Code starts; not for people.")
+
+    nats_env = add(
+        commands, "nats-env", _nats_env, "Print the server's NATS login for the nats CLI, as shell commands."
+    )
+    add_settings(nats_env, "data_dir", "nats_url")
+    nats_env.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _load_settings(arguments: argparse.Namespace) -> "ServerSettings":
+    import os
+
+    from clawback.settings import load_settings
+
+    flags = {name: value for name, value in vars(arguments).items() if isinstance(value, str)}
+    return load_settings(flags, os.environ)
+
+
+def _read_token() -> str:
+    """Read the token from stdin, without an echo where a person types it."""
+    if sys.stdin.isatty():
+        import getpass
+
+        return getpass.getpass("Token: ").strip()
+    return sys.stdin.readline().strip()
+
+
+def _print_json(value: object) -> None:
+    from clawback.model import encode_json
+
+    print(encode_json(value).decode())
+
+
+def _say(text: str) -> None:
+    """Tell the person; stdout is for what a script reads."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The fabric: JetStream as Clawback uses it, and the only package that imports nats."""

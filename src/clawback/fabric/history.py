@@ -1,0 +1,99 @@
+"""
+How events ended: a ring of the newest 200 records for each address, and one of what was dropped for each profile.
+
+A record is stored when an event ends, and again where more becomes known of it (a late ack); the newest of an event
+counts. Drops have a ring of their own, so that a noisy source cannot push the ends out.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from clawback.fabric import subjects
+from clawback.fabric.connection import Fabric, Stored
+from clawback.model import Address, EventState, HistoryRecord, encode_json
+
+_STREAM = "HIST"
+
+FINISHED = frozenset({EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD})
+"""What `event_history` shows where nothing else is asked for."""
+
+_NEVER_QUEUED = frozenset({EventState.DROPPED, EventState.SKIPPED})
+
+_decoder = msgspec.json.Decoder(HistoryRecord)
+
+log = logging.getLogger("clawback.fabric")
+
+
+class History:
+    """The stream of history."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+
+    async def record(self, address: Address, record: HistoryRecord) -> None:
+        """
+        Store how an event of an address ended. Stored twice within minutes, it counts once.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        await self._store(subjects.history_subject(address), record)
+
+    async def record_drop(self, profile_id: str, record: HistoryRecord) -> None:
+        """
+        Store what a profile's source dropped or a cron skipped.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        await self._store(subjects.drop_subject(profile_id), record)
+
+    async def add_late_acks(self, address: Address, summaries: Mapping[str, str]) -> None:
+        """
+        Note against events of an address that timed out what their sessions said of them afterwards, by event id.
+
+        They stay timed out, and what ended otherwise stays as it is.
+
+        Raises:
+            Unavailable: not known to be stored. Doing it again does no harm.
+        """
+        stored = await self._fabric.get_many(_STREAM, subjects.history_subject(address))
+        for record in _fold(stored):
+            summary = summaries.get(record.event_id, "")
+            if record.state is EventState.TIMED_OUT and summary not in ("", record.summary):
+                late = msgspec.structs.replace(record, summary=summary)
+                await self._fabric.publish(subjects.history_subject(address), encode_json(late))
+
+    async def newest(
+        self, profile_id: str, *, limit: int, states: Collection[EventState] = FINISHED
+    ) -> list[HistoryRecord]:
+        """
+        List a profile's events whose newest record is in one of `states`, newest first.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
+        if not _NEVER_QUEUED.isdisjoint(states):
+            stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
+        return [record for record in _fold(stored) if record.state in states][:limit]
+
+    async def _store(self, subject: str, record: HistoryRecord) -> None:
+        message_id = f"{subject}:{record.event_id}:{record.state}:{record.attempts}"
+        await self._fabric.publish(subject, encode_json(record), message_id=message_id)
+
+
+def _fold(stored: Iterable[Stored]) -> list[HistoryRecord]:
+    """Read the newest record of each event, newest first; a late ack makes its event the newest."""
+    found: dict[str, HistoryRecord] = {}
+    for each in sorted(stored, key=lambda one: one.sequence, reverse=True):
+        try:
+            record = _decoder.decode(each.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # One spoilt record does not hide the others. Its text may quote somebody's data.
+            log.error("history record %d cannot be read and is left out", each.sequence)  # noqa: TRY400 -- the error may quote data
+            continue
+        found.setdefault(record.event_id, record)
+    return list(found.values())

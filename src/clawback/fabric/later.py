@@ -1,0 +1,215 @@
+"""
+Messages that NATS publishes at a given time, and the relay that takes them where they belong.
+
+`arm` stores a schedule (ADR-51) under the subject `later.at.…`; when its time comes NATS moves it to `later.due.…`, in
+the same stream. NATS is the clock, so no server has to be up then, and a time that is missed because NATS itself was
+down is made up for at its next start. Every server relays: what is due is given to one of them, whose handler does with
+it what it is for. A handler may see a message again, when its ack was lost, so it must be harmless to repeat.
+
+Only `@at` is used: the native cron and `@every` skip what comes due while NATS is down (measured on nats-server 2.15).
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from clawback.errors import BadPayload, ClawbackError, NotFound, Unavailable
+from clawback.fabric import subjects
+from clawback.fabric.connection import STATUS, CoreMessage, Fabric
+from clawback.fabric.layout import SECOND_NS
+
+STREAM = "LATER"
+CONSUMER = "relay"
+"""One for all servers: each message that is due goes to one of them."""
+
+WORKERS = 4
+"""Messages that one server relays at a time; a handler takes some milliseconds."""
+
+PULL_SECONDS = 20.0
+"""How long a pull waits for something to come due. A lost one delays nothing else by more than this."""
+
+ACK_WAIT_SECONDS = 30.0
+"""What a server took and did not ack, because it was killed, is given to another after this time."""
+
+RETRY_SECONDS = 1.0
+"""Before a message whose handler failed is given again."""
+
+ACK_TIMEOUT_SECONDS = 5.0
+
+_PULL = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
+_ONE = json.dumps({"batch": 1, "expires": int(PULL_SECONDS * SECOND_NS)}).encode()
+_EXPIRED = "408"
+
+_SCHEDULE_HEADER = "Nats-Schedule"
+_TARGET_HEADER = "Nats-Schedule-Target"
+
+log = logging.getLogger("clawback.fabric")
+
+
+class Due(Struct, frozen=True):
+    """A message whose time has come, with the headers and the body it was armed with."""
+
+    profile_id: str
+    name: str
+    headers: dict[str, str]
+    data: bytes
+
+
+Handler = Callable[[Due], Awaitable[None]]
+
+
+async def arm(
+    fabric: Fabric, kind: str, profile_id: str, name: str, at: datetime, data: bytes, headers: Mapping[str, str]
+) -> None:
+    """
+    Have a message published at a time, in place of one of this kind and name that is armed already.
+
+    A time in the past is now. It may be a quarter of a second late.
+
+    Raises:
+        Unavailable: not known to be stored; doing it again does no harm.
+    """
+    utc = at.astimezone(UTC)
+    schedule = {
+        _SCHEDULE_HEADER: f"@at {utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z",
+        _TARGET_HEADER: subjects.due_subject(kind, profile_id, name),
+    }
+    await fabric.publish(subjects.later_subject(kind, profile_id, name), data, headers={**headers, **schedule})
+
+
+async def disarm(fabric: Fabric, kind: str, profile_id: str, name: str) -> None:
+    """
+    Forget a message that is armed, if it is; one that is due already is relayed.
+
+    Raises:
+        Unavailable: not known to be forgotten.
+    """
+    answer = await fabric.api(f"STREAM.PURGE.{STREAM}", {"filter": subjects.later_subject(kind, profile_id, name)})
+    if error := answer.get("error"):
+        raise Unavailable(f"NATS did not forget a schedule: {error.get('description', json.dumps(error))}")
+
+
+def armed_for(headers: Mapping[str, str]) -> datetime:
+    """Read when an armed message will be published, from its headers."""
+    return datetime.fromisoformat(headers[_SCHEDULE_HEADER].removeprefix("@at "))
+
+
+class Relay:
+    """This server's share of the relay. Name the handlers, `open`, then keep `run` running."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._handlers: dict[str, Handler] = {}
+        self._inbox = fabric.inbox()
+        self._answers: list[asyncio.Queue[CoreMessage | None]] = []
+
+    async def open(self) -> None:
+        """Make the relay's consumer where there is none."""
+        await self._ensure_consumer()
+        self._fabric.on_reconnect(self._pull_again)
+
+    def on_due(self, kind: str, handler: Handler) -> None:
+        """
+        Have messages of a kind relayed by `handler`.
+
+        It raises BadPayload for what is none of its own, which is then dropped with an error in the log; after any
+        other failure the message is given again.
+        """
+        self._handlers[kind] = handler
+
+    async def run(self) -> None:
+        """Take what is due to where it belongs, for as long as the server runs."""
+        async with asyncio.TaskGroup() as workers:
+            for number in range(WORKERS):
+                workers.create_task(self._work(f"{self._inbox}.{number}"), name=f"relay {number}")
+
+    async def _work(self, inbox: str) -> None:
+        # An inbox for each worker: a message that is pulled keeps its own subject and does not name the pull.
+        answers = asyncio.Queue[CoreMessage | None]()
+        self._answers.append(answers)
+        await self._fabric.subscribe(inbox, answers.put_nowait)
+        while True:
+            try:
+                message = await self._pull(inbox, answers)
+                if message is not None:
+                    await self._take(message)
+            except Unavailable as error:
+                log.debug("the relay will try again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _pull(self, inbox: str, answers: asyncio.Queue[CoreMessage | None]) -> CoreMessage | None:
+        """Wait for something to come due; None when it is time to ask anew."""
+        await self._fabric.send(_PULL, _ONE, reply=inbox)
+        try:
+            async with asyncio.timeout(PULL_SECONDS + ACK_TIMEOUT_SECONDS):
+                message = await answers.get()
+        except TimeoutError:
+            return None
+        if message is None or STATUS not in message.headers:
+            return message
+        if message.headers[STATUS] == _EXPIRED:
+            return None
+        raise Unavailable(f"NATS ended a pull of the relay: {message.headers.get('Description', '')}")
+
+    async def _take(self, message: CoreMessage) -> None:
+        try:
+            kind, profile_id, name = subjects.parse_due_subject(message.subject)
+            handler = self._handlers[kind]
+        except (ValueError, KeyError):
+            # A newer server may know what this is.
+            log.warning("nothing here takes what came due at %s", message.subject)
+            await self._give_back(message)
+            return
+        try:
+            await handler(Due(profile_id, name, message.headers, message.data))
+        except BadPayload as error:
+            log.error("what came due at %s is dropped: %s", message.subject, error)  # noqa: TRY400 -- the sentence says it
+        except ClawbackError as error:
+            log.warning("what came due at %s is tried again: %s", message.subject, error)
+            await self._give_back(message)
+            return
+        except Exception:
+            # A bug in one handler must not end the relay of the others.
+            log.exception("what came due at %s is tried again", message.subject)
+            await self._give_back(message)
+            return
+        with contextlib.suppress(NotFound):
+            # Not confirmed is given again, which does no harm.
+            await self._fabric.request(message.reply, b"+ACK", timeout=ACK_TIMEOUT_SECONDS)
+
+    async def _give_back(self, message: CoreMessage) -> None:
+        delay = json.dumps({"delay": int(RETRY_SECONDS * SECOND_NS)})
+        await self._fabric.send(message.reply, f"-NAK {delay}".encode())
+
+    async def _pull_again(self) -> None:
+        """Make up for the pulls that the lost connection took with it."""
+        await self._ensure_consumer()
+        for answers in self._answers:
+            answers.put_nowait(None)
+
+    async def _ensure_consumer(self) -> None:
+        answer = await self._fabric.api(
+            f"CONSUMER.CREATE.{STREAM}.{CONSUMER}.{subjects.DUE_FILTER}",
+            {
+                "stream_name": STREAM,
+                "action": "",
+                "config": {
+                    "durable_name": CONSUMER,
+                    "name": CONSUMER,
+                    "description": "Takes what is due to where it belongs; shared by all servers",
+                    "filter_subject": subjects.DUE_FILTER,
+                    "ack_policy": "explicit",
+                    "deliver_policy": "all",
+                    "ack_wait": int(ACK_WAIT_SECONDS * SECOND_NS),
+                    "max_ack_pending": 256,
+                    "max_deliver": -1,
+                },
+            },
+        )
+        if error := answer.get("error"):
+            raise Unavailable(f"NATS refused consumer {CONSUMER}: {error.get('description', json.dumps(error))}")

@@ -1,0 +1,99 @@
+"""
+Leases: which server holds each session, and which connections stand by for it.
+
+A lease is a key with a time to live in a bucket in memory: the first to create it has it, only its holder (or one who
+has seen the holder gone) replaces it, against the revision read, and one that is not renewed is gone by itself.
+"""
+
+import contextlib
+
+import msgspec
+from msgspec import Struct
+
+from clawback.errors import Conflict
+from clawback.fabric import subjects
+from clawback.fabric.connection import Fabric, Stored
+from clawback.fabric.layout import SESSION_BUCKET
+from clawback.model import Address, Lease, encode_json
+
+LEASE_SECONDS = 30.0
+"""A server that vanished frees its sessions after this long at the latest."""
+
+RENEW_SECONDS = 10.0
+"""Two renewals may be lost before a lease is."""
+
+_decoder = msgspec.json.Decoder(Lease)
+_STREAM = f"KV_{SESSION_BUCKET}"
+
+
+class Entry(Struct, frozen=True):
+    """A lease as read: whose it is, its revision, and whether it is the active one or a standby's."""
+
+    address: Address
+    lease: Lease
+    revision: int
+    active: bool
+
+
+class Leases:
+    """The leases of every session, in the bucket `sess`."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+
+    async def create(self, address: Address, lease: Lease) -> int | None:
+        """Take a session that nobody holds; returns the revision, or None when somebody does."""
+        return await self._write(_key(address), lease, expected=0)
+
+    async def replace(self, address: Address, lease: Lease, revision: int) -> int | None:
+        """Renew a lease, or take it from a holder that is gone; None when another was first."""
+        return await self._write(_key(address), lease, expected=revision)
+
+    async def read(self, address: Address) -> Entry | None:
+        """Read who holds a session."""
+        stored = await self._fabric.get(_STREAM, subject=_key(address))
+        return None if stored is None else _parse(stored)
+
+    async def release(self, address: Address, revision: int) -> None:
+        """Give a session up, unless another has taken it since `revision`."""
+        await self._fabric.api(f"STREAM.PURGE.{_STREAM}", {"filter": _key(address), "seq": revision + 1})
+
+    async def stand_by(self, address: Address, lease: Lease) -> None:
+        """Show a connection that waits for a session; to be repeated like a renewal."""
+        await self._fabric.publish(_standby_key(address, lease), encode_json(lease), ttl_s=LEASE_SECONDS)
+
+    async def stand_down(self, address: Address, lease: Lease) -> None:
+        """Stop showing a connection that waited."""
+        await self._fabric.api(f"STREAM.PURGE.{_STREAM}", {"filter": _standby_key(address, lease)})
+
+    async def standbys(self, address: Address) -> list[Entry]:
+        """List the connections that wait for a session, on any server."""
+        stored = await self._fabric.get_last_many(_STREAM, f"{_key(address)}.*")
+        return [_parse(one) for one in stored]
+
+    async def of_profile(self, profile_id: str) -> list[Entry]:
+        """List every connection of a profile, on any server."""
+        stored = await self._fabric.get_last_many(_STREAM, f"$KV.{SESSION_BUCKET}.{profile_id}.>")
+        return [_parse(one) for one in stored]
+
+    async def _write(self, key: str, lease: Lease, *, expected: int) -> int | None:
+        with contextlib.suppress(Conflict):
+            ack = await self._fabric.publish(
+                key, encode_json(lease), expected_subject_sequence=expected, ttl_s=LEASE_SECONDS
+            )
+            return ack.sequence
+        return None
+
+
+def _key(address: Address) -> str:
+    return f"$KV.{SESSION_BUCKET}.{address.profile_id}.{subjects.tag_token(address.tag)}"
+
+
+def _standby_key(address: Address, lease: Lease) -> str:
+    return f"{_key(address)}.{lease.connection_id}"
+
+
+def _parse(stored: Stored) -> Entry:
+    _, _, profile_id, tag, *standby = stored.subject.split(".")
+    address = Address(profile_id, subjects.parse_tag_token(tag))
+    return Entry(address, _decoder.decode(stored.data), stored.sequence, active=not standby)

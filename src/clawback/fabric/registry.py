@@ -1,0 +1,481 @@
+"""
+The registry: the installation, profiles, webhook sources and tokens, in the KV bucket `cfg`.
+
+Every server reads from a copy in its memory. NATS republishes each change of the bucket once it is stored; the copy
+listens first, is then filled with all that is there, and the higher sequence wins. After a reconnect it is filled anew.
+What the copy does not have is looked up in NATS: another server may have stored it a moment ago.
+
+What belongs together (a source and its slug, a token and its id) is stored in one atomic batch, each key against the
+revision it must have, so a name is never half taken.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from clawback.errors import Conflict, NotFound
+from clawback.fabric import layout, subjects
+from clawback.fabric.connection import SEQUENCE_HEADER, BatchMessage, CoreMessage, Fabric
+from clawback.model import TIMEOUT_SECONDS, Address, Profile, Record, Source, TokenRecord, encode_json
+
+DEFAULT_SHARDS = 8
+"""Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
+
+_STREAM = f"KV_{layout.CONFIG_BUCKET}"
+_OPERATION_HEADER = "KV-Operation"
+_REASON_HEADER = "Clawback-Reason"
+_DELETED = {_OPERATION_HEADER: "DEL"}
+_ROTATED = _DELETED | {_REASON_HEADER: "rotated"}
+
+T = TypeVar("T")
+
+log = logging.getLogger("clawback.fabric")
+
+
+class Install(Record, frozen=True):
+    """What is decided once for an installation: its number of event streams, and the key of its event ids."""
+
+    shards: int
+    id_key: bytes
+
+    def __repr__(self) -> str:
+        """Leave the key out."""
+        return f"Install(shards={self.shards})"
+
+
+_DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
+    kind: msgspec.json.Decoder(type_)
+    for kind, type_ in {
+        "install": Install,
+        "prof": Profile,
+        "name": str,
+        "hook": str,
+        "tok": TokenRecord,
+        "tokid": str,
+        "src": Source,
+        "slug": str,
+        "quiet": str,
+    }.items()
+}
+
+
+class _Entry(NamedTuple):
+    """The newest known revision of a key; no record means deleted, `rotated` a token that was replaced, or unusable."""
+
+    sequence: int
+    record: object | None
+    rotated: bool = False
+
+
+class _Copy:
+    """The bucket's newest entries, in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, _Entry] = {}
+        self._under: dict[str, set[str]] = {}
+
+    def put(self, key: str, entry: _Entry) -> _Entry | None:
+        """Take an entry unless a newer one is known; returns what it replaced, or itself where it was too old."""
+        known = self.entries.get(key)
+        if known is not None and known.sequence >= entry.sequence:
+            return entry
+        self.entries[key] = entry
+        self._under.setdefault(key.rpartition(".")[0], set()).add(key)
+        return known
+
+    def find(self, key: str, kind: type[T]) -> T | None:
+        """Return the record of a key, if there is one."""
+        entry = self.entries.get(key)
+        return entry.record if entry is not None and isinstance(entry.record, kind) else None
+
+    def under(self, parent: str, kind: type[T]) -> list[T]:
+        """Return the records one token below `parent`."""
+        found = (self.find(key, kind) for key in self._under.get(parent, ()))
+        return [record for record in found if record is not None]
+
+
+class Registry:
+    """The registry of one server. `open` before use."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._copy = _Copy()
+        self._loading: _Copy | None = None
+        self._load_lock = asyncio.Lock()
+        self._on_revoked: list[Callable[[str], None]] = []
+        self._install: Install | None = None
+
+    @classmethod
+    async def open(cls, fabric: Fabric, *, shards: int = DEFAULT_SHARDS, replicas: int = 1) -> "Registry":
+        """
+        Ensure the layout, make the installation where there is none, and fill the copy.
+
+        `shards` counts for a new installation only.
+
+        Raises:
+            Unavailable: NATS does not answer, or refused a stream.
+        """
+        registry = cls(fabric)
+        # Without event streams yet: how many there are stands in the bucket.
+        await layout.ensure(fabric, 0, replicas)
+        registry._install = await registry._ensure_install(shards)
+        await fabric.keep_layout(registry.install.shards, replicas)
+        await fabric.subscribe(subjects.CONFIG_CHANGES, registry._changed)
+        fabric.on_reconnect(registry._load)
+        await registry._load()
+        return registry
+
+    @property
+    def install(self) -> Install:
+        """What the installation was made with."""
+        assert self._install is not None, "open reads it"
+        return self._install
+
+    # --- profiles -------------------------------------------------------------------------------------------------
+
+    async def create_profile(self, profile: Profile) -> None:
+        """
+        Store a new profile with its name and webhook id.
+
+        Raises:
+            Conflict: the name is taken.
+            Unavailable: not known to be stored.
+        """
+        name_key = subjects.profile_name_key(profile.name)
+        await self._store(
+            f"there is a profile named {profile.name!r} already",
+            _put(name_key, profile.id, await self._vacant(name_key)),
+            _put(subjects.profile_key(profile.id), profile, 0),
+            _put(subjects.webhook_key(profile.webhook_id), profile.id, 0),
+        )
+
+    async def find_profile(self, profile_id: str) -> Profile | None:
+        """Find a profile by its id."""
+        return await self._find(subjects.profile_key(profile_id), Profile)
+
+    def timeout_seconds(self, profile_id: str) -> int:
+        """Return how long a profile's events may be active where their source does not say."""
+        profile = self._copy.find(subjects.profile_key(profile_id), Profile)
+        return TIMEOUT_SECONDS if profile is None else profile.timeout_seconds
+
+    async def update_profile(self, profile_id: str, change: Callable[[Profile], Profile]) -> Profile:
+        """
+        Store a profile anew with a change to it, whoever else changes it meanwhile, and return it.
+
+        Its name and webhook id stay what they are.
+
+        Raises:
+            NotFound: it is gone.
+            Unavailable: not known to be stored.
+        """
+        key = subjects.profile_key(profile_id)
+        while True:
+            current = await self._read(key)
+            if current is None or not isinstance(current.record, Profile):
+                raise NotFound(f"there is no profile {profile_id} any more")
+            changed = change(current.record)
+            with contextlib.suppress(Conflict):  # somebody else was first: change what they made of it
+                await self._store("the profile was changed at the same moment", _put(key, changed, current.sequence))
+                return changed
+
+    async def find_profile_named(self, name: str) -> Profile | None:
+        """Find a profile by its name."""
+        profile_id = await self._find(subjects.profile_name_key(name), str)
+        return None if profile_id is None else await self.find_profile(profile_id)
+
+    def list_profiles(self) -> list[Profile]:
+        """List every profile, oldest first."""
+        return sorted(self._copy.under("prof", Profile), key=lambda profile: profile.created_at)
+
+    # --- sources --------------------------------------------------------------------------------------------------
+
+    async def find_source(self, webhook_id: str, slug: str) -> tuple[Profile, Source] | None:
+        """Find the source of a webhook's URL, with its profile; both parts are what a stranger sent."""
+        profile_id = await self._find(subjects.webhook_key(webhook_id), str)
+        if profile_id is None:
+            return None
+        source_id = await self._find(subjects.slug_key(profile_id, slug), str)
+        if source_id is None:
+            return None
+        source = await self._find(subjects.source_key(profile_id, source_id), Source)
+        profile = await self.find_profile(profile_id)
+        return None if source is None or profile is None else (profile, source)
+
+    async def find_source_by_id(self, profile_id: str, source_id: str) -> Source | None:
+        """Find a source of a profile."""
+        if not subjects.is_id(source_id):
+            return None
+        return await self._find(subjects.source_key(profile_id, source_id), Source)
+
+    def list_sources(self, profile_id: str) -> list[Source]:
+        """List a profile's sources, oldest first."""
+        return sorted(self._copy.under(f"src.{profile_id}", Source), key=lambda source: source.created_at)
+
+    async def create_source(self, source: Source) -> None:
+        """
+        Store a new source and its slug.
+
+        Raises:
+            Conflict: the profile has a source with this slug.
+            Unavailable: not known to be stored.
+        """
+        slug_key = subjects.slug_key(source.profile_id, source.slug)
+        await self._store(
+            f"there is a source with the slug {source.slug!r} already: choose another, or delete that source first",
+            _put(slug_key, source.id, await self._vacant(slug_key)),
+            _put(subjects.source_key(source.profile_id, source.id), source, 0),
+        )
+
+    async def update_source(self, source: Source) -> None:
+        """
+        Store a source anew. Its slug stays what it is.
+
+        Raises:
+            NotFound: it was deleted.
+            Conflict: somebody else changed it at the same moment.
+            Unavailable: not known to be stored.
+        """
+        key = subjects.source_key(source.profile_id, source.id)
+        current = await self._read(key)
+        if current is None or not isinstance(current.record, Source):
+            raise NotFound(f"there is no source {source.id}; it may have been deleted just now")
+        assert current.record.slug == source.slug, "a slug is part of a public URL and stays"
+        await self._store(
+            f"source {source.id} was changed by somebody else at the same moment: look at it again",
+            _put(key, source, current.sequence),
+        )
+
+    async def delete_source(self, profile_id: str, source_id: str) -> bool:
+        """
+        Delete a source and free its slug; False where the profile has no such source.
+
+        Raises:
+            Conflict: somebody else changed it at the same moment.
+            Unavailable: not known to be deleted.
+        """
+        if not subjects.is_id(source_id):
+            return False
+        key = subjects.source_key(profile_id, source_id)
+        current = await self._read(key)
+        if current is None or not isinstance(current.record, Source):
+            return False
+        slug_key = subjects.slug_key(profile_id, current.record.slug)
+        slug = await self._read(slug_key)
+        await self._store(
+            f"source {source_id} was changed by somebody else at the same moment: look at it again",
+            _delete(key, current.sequence),
+            *([_delete(slug_key, slug.sequence)] if slug is not None and slug.record == source_id else []),
+        )
+        return True
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    async def takes_messages(self, address: Address) -> bool:
+        """Tell whether a session takes messages from others, connected or not; one that never said so does."""
+        return await self._find(subjects.quiet_key(address), str) is None
+
+    async def keep_messaging(self, address: Address, *, allowed: bool) -> None:
+        """
+        Remember whether a session takes messages; stores nothing where that is known already.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        key = subjects.quiet_key(address)
+        while True:
+            entry = await self._read(key)
+            if (entry is None or entry.record is None) is allowed:
+                return
+            revision = 0 if entry is None else entry.sequence
+            with contextlib.suppress(Conflict):  # another connection of the session was first: look again
+                await self._store(
+                    "the session's setting was changed at the same moment",
+                    _delete(key, revision) if allowed else _put(key, "messages are off", revision),
+                )
+
+    # --- tokens ---------------------------------------------------------------------------------------------------
+
+    async def store_token(self, token_hash: str, token: TokenRecord) -> None:
+        """
+        Store a new token by the SHA-256 of its value in hex.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        await self._store(
+            "this token exists already",
+            _put(subjects.token_key(token_hash), token, 0),
+            _put(subjects.token_id_key(token.profile_id, token.id), token_hash, 0),
+        )
+
+    async def find_token(self, token_hash: str) -> TokenRecord | None:
+        """Find a token by the SHA-256 of its value in hex; None where it is unknown or revoked."""
+        return await self._find(subjects.token_key(token_hash), TokenRecord)
+
+    def list_tokens(self, profile_id: str) -> list[TokenRecord]:
+        """List a profile's tokens, oldest first."""
+        hashes = self._copy.under(f"tokid.{profile_id}", str)
+        tokens = (self._copy.find(subjects.token_key(each), TokenRecord) for each in hashes)
+        return sorted((token for token in tokens if token is not None), key=lambda token: token.created_at)
+
+    async def delete_token(self, profile_id: str, token_id: str) -> bool:
+        """
+        Revoke a token; False where the profile has no such token.
+
+        Raises:
+            Conflict: somebody else replaced it at the same moment.
+            Unavailable: not known to be revoked.
+        """
+        removal = await self._removal_of(profile_id, token_id, _DELETED)
+        if removal is None:
+            return False
+        await self._store(f"token {token_id} was changed by somebody else at the same moment: look again", *removal)
+        return True
+
+    async def replace_token(self, profile_id: str, token_id: str, new_hash: str, new: TokenRecord) -> None:
+        """
+        Store a new token and remove another in one step. Connections made with the old one go on.
+
+        Raises:
+            NotFound: the profile has no such token to replace.
+            Conflict: somebody else changed it at the same moment.
+            Unavailable: not known to be done; all of it is, or nothing.
+        """
+        removal = await self._removal_of(profile_id, token_id, _ROTATED)
+        if removal is None:
+            raise NotFound(f"there is no token {token_id}; it may have been revoked just now")
+        await self._store(
+            f"token {token_id} was changed by somebody else at the same moment: look again",
+            *removal,
+            _put(subjects.token_key(new_hash), new, 0),
+            _put(subjects.token_id_key(new.profile_id, new.id), new_hash, 0),
+        )
+
+    def on_token_revoked(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with a token's hash when it was revoked, here or by another server; not when replaced."""
+        self._on_revoked.append(callback)
+
+    async def _removal_of(self, profile_id: str, token_id: str, marker: dict[str, str]) -> list[BatchMessage] | None:
+        if not subjects.is_id(token_id):
+            return None
+        id_key = subjects.token_id_key(profile_id, token_id)
+        entry = await self._read(id_key)
+        if entry is None or not isinstance(entry.record, str):
+            return None
+        token_key = subjects.token_key(entry.record)
+        token = await self._read(token_key)
+        removal = [_delete(id_key, entry.sequence, marker)]
+        return removal if token is None else [*removal, _delete(token_key, token.sequence, marker)]
+
+    # --- the bucket -----------------------------------------------------------------------------------------------
+
+    async def _ensure_install(self, shards: int) -> Install:
+        subject = subjects.config_subject(subjects.INSTALL_KEY)
+        stored = await self._fabric.get(_STREAM, subject=subject)
+        if stored is None:
+            made = Install(shards, secrets.token_bytes(32))
+            try:
+                await self._fabric.publish(subject, encode_json(made), expected_subject_sequence=0)
+            except Conflict:
+                # Another server of a new installation was first: its word counts.
+                return await self._ensure_install(shards)
+            return made
+        return msgspec.json.decode(stored.data, type=Install)
+
+    async def _find(self, key: str, kind: type[T]) -> T | None:
+        found = self._copy.find(key, kind)
+        if found is None:
+            await self._read(key)
+            found = self._copy.find(key, kind)
+        return found
+
+    async def _read(self, key: str) -> _Entry | None:
+        """Read a key's newest revision from NATS, into the copy as well."""
+        stored = await self._fabric.get(_STREAM, subject=subjects.config_subject(key))
+        if stored is None:
+            return None
+        self._put(key, stored.sequence, stored.headers, stored.data)
+        return self._copy.entries.get(key)
+
+    async def _vacant(self, key: str) -> int:
+        """Return the revision that a key must have to be free: none, or its deletion's. A taken one's write fails."""
+        entry = await self._read(key)
+        return entry.sequence if entry is not None and entry.record is None else 0
+
+    async def _store(self, conflict: str, *messages: BatchMessage) -> None:
+        try:
+            ack = await self._fabric.batch(messages)
+        except Conflict as error:
+            raise Conflict(conflict) from error
+        # What we wrote is what we read, even before the change comes back to us.
+        first = ack.sequence - len(messages) + 1
+        for sequence, message in enumerate(messages, start=first):
+            self._put(subjects.parse_config_subject(message.subject), sequence, message.headers, message.body)
+
+    async def _load(self) -> None:
+        """Fill a new copy and put it in place of the old one, which may be of a store that is no more."""
+        async with self._load_lock:
+            self._loading = _Copy()
+            try:
+                for stored in await self._fabric.get_last_many(_STREAM, subjects.config_subject(">")):
+                    key = subjects.parse_config_subject(stored.subject)
+                    entry = _decode(key, stored.sequence, stored.headers, stored.data)
+                    if entry is not None:
+                        self._loading.put(key, entry)
+                before, self._copy = self._copy, self._loading
+            finally:
+                self._loading = None
+        for key, entry in before.entries.items():
+            self._tell_if_revoked(key, entry, self._copy.entries.get(key))
+
+    def _changed(self, message: CoreMessage) -> None:
+        key = subjects.parse_config_subject(message.subject)
+        self._put(key, int(message.headers[SEQUENCE_HEADER]), message.headers, message.data)
+
+    def _put(self, key: str, sequence: int, headers: dict[str, str], data: bytes) -> None:
+        known = self._copy.entries.get(key)
+        if self._loading is None and known is not None and known.sequence >= sequence:
+            return
+        entry = _decode(key, sequence, headers, data)
+        if entry is None:
+            return
+        if self._loading is not None:
+            self._loading.put(key, entry)
+        before = self._copy.put(key, entry)
+        if before is not None:
+            self._tell_if_revoked(key, before, entry)
+
+    def _tell_if_revoked(self, key: str, before: _Entry, after: _Entry | None) -> None:
+        if not isinstance(before.record, TokenRecord):
+            return
+        if after is None or (after.record is None and not after.rotated):
+            for callback in self._on_revoked:
+                callback(key.partition(".")[2])
+
+
+def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> _Entry | None:
+    """Read one revision; None for a kind that we do not know, which a newer server may have stored."""
+    decoder = _DECODERS.get(key.partition(".")[0])
+    if decoder is None:
+        return None
+    if _OPERATION_HEADER in headers:
+        return _Entry(sequence, None, rotated=_REASON_HEADER in headers)
+    try:
+        return _Entry(sequence, decoder.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # One spoilt record is one thing that is missing, not a server that does not start. Its value may be a secret.
+        log.error("registry entry %s (revision %d) cannot be read and counts as missing", key, sequence)  # noqa: TRY400 -- its text quotes the value
+        return _Entry(sequence, None)
+
+
+def _put(key: str, record: Record | str, revision: int) -> BatchMessage:
+    return BatchMessage(subjects.config_subject(key), encode_json(record), {}, revision)
+
+
+def _delete(key: str, revision: int, marker: dict[str, str] = _DELETED) -> BatchMessage:
+    return BatchMessage(subjects.config_subject(key), b"", marker, revision)

@@ -1,0 +1,374 @@
+"""
+Every subject and consumer name: built and parsed here and nowhere else. Pure.
+
+    evt.<shard>.<profile>.<tag>.<line>.<maker>    an event (line: i, p or n); WorkQueue, so its ack deletes it
+    wake.<shard>.<profile>.<tag>.<line>.<maker>   its headers, republished by NATS once it is stored
+    stack.<profile>.<tag>                         what a session holds: its active and suspended events
+    hist.<profile>.<tag>                          how events ended, a ring for each address
+    drop.<profile>                                what was dropped or skipped, a ring for each profile
+    dead.<profile>.<tag>.<reason>.<event>         dead letters
+    later.at.<kind>.<profile>.<id>                what NATS will publish at a given time
+    later.due.<kind>.<profile>.<id>               what it has published then, until a server takes it
+    seen.<profile>.<event>                        the de-duplication ledger
+    msg.<profile>.all                             a message to every connected session, heard by every server; core NATS
+    $KV.cfg.<kind>.<…>                            profiles, sources, tokens, crons; republished as changed.cfg.<…>
+    $KV.sess.<profile>.<tag>                      leases: which server holds a session
+
+User text becomes one token, whatever it holds: `nats` clients do publish to a literal `*` when asked to, so nothing
+but encoded text may reach a subject. Ids are Clawback's own (`[a-z0-9_]`) and stand as they are.
+"""
+
+import re
+import unicodedata
+import zlib
+from functools import lru_cache
+from typing import NamedTuple
+
+from clawback.errors import Rejected
+from clawback.model import UNTAGGED_NAME, Address, Priority
+
+UNTAGGED = "_"
+"""The token of the untagged address. No encoded tag can equal it: there, `_` is followed by two hex digits."""
+
+MAX_TAG_BYTES = 64
+"""Of NFC, UTF-8. Encoded it grows to 192 at most, which every name it enters has room for."""
+
+CONFIG_CHANGES = "changed.cfg.>"
+"""What NATS republishes of the bucket `cfg`, each once it is stored."""
+
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_TAG_PUNCTUATION = frozenset("-_.:/@")
+
+
+_LINE_TOKEN = {Priority.INTERRUPT: "i", Priority.PRIORITY: "p", Priority.NORMAL: "n"}
+_PRIORITY_OF = {token: priority for priority, token in _LINE_TOKEN.items()}
+
+
+@lru_cache(maxsize=4096)
+def encode_token(text: str) -> str:
+    """Write any text as one subject token: `[a-z0-9-]` as they are, other UTF-8 bytes as `_` and two hex digits."""
+    return "".join(
+        character if character in _PLAIN else "".join(f"_{byte:02x}" for byte in character.encode())
+        for character in text
+    )
+
+
+def decode_token(token: str) -> str:
+    """
+    Read back what `encode_token` wrote.
+
+    Raises:
+        ValueError: the token is not of its making.
+    """
+    head, *escaped = token.split("_")
+    text = head.encode() + b"".join(bytes.fromhex(part[:2]) + part[2:].encode() for part in escaped)
+    decoded = text.decode()
+    if encode_token(decoded) != token:
+        raise ValueError(f"not an encoded token: {token!r}")
+    return decoded
+
+
+def normalise_tag(text: str | None) -> str | None:
+    """
+    Read a tag as a person typed it: NFC, or None where there is none.
+
+    Letters of any script, digits and `-_.:/@`, at most 64 bytes of UTF-8. `(untagged)` means no tag.
+
+    Raises:
+        Rejected: anything else, with the rule.
+    """
+    if text is None or text in ("", UNTAGGED_NAME):
+        return None
+    tag = unicodedata.normalize("NFC", text)
+    wrong = next((c for c in tag if not (c in _TAG_PUNCTUATION or unicodedata.category(c)[0] in "LMN")), None)
+    try:
+        size = len(tag.encode())
+    except UnicodeEncodeError:
+        wrong, size = "half a surrogate pair", 0
+    if wrong is not None or size > MAX_TAG_BYTES:
+        found = f"{size} bytes" if wrong is None else ascii(wrong)
+        raise Rejected(
+            f"session tag refused, it has {found}: a tag is letters, digits and - _ . : / @,"
+            f" at most {MAX_TAG_BYTES} bytes of UTF-8"
+        )
+    return tag
+
+
+def tag_token(tag: str | None) -> str:
+    """Write a normalised tag as its subject token."""
+    return UNTAGGED if tag is None else encode_token(tag)
+
+
+def parse_tag_token(token: str) -> str | None:
+    """Read a tag's subject token."""
+    return None if token == UNTAGGED else decode_token(token)
+
+
+def shard_of(profile_id: str, shards: int) -> int:
+    """Choose a profile's event stream: all of a profile is in one, so one publish can be atomic across its tags."""
+    return zlib.crc32(profile_id.encode()) % shards
+
+
+def event_stream(shard: int) -> str:
+    """Name the stream of a shard's events."""
+    return f"EVT{shard}"
+
+
+class EventSubject(NamedTuple):
+    """A parsed `evt.` or `wake.` subject."""
+
+    shard: int
+    address: Address
+    priority: Priority
+    maker: str
+
+
+def event_subject(shard: int, address: Address, priority: Priority, maker: str) -> str:
+    """Build an event's subject; `maker` is from the functions below."""
+    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.{_LINE_TOKEN[priority]}.{maker}"
+
+
+def parse_event_subject(subject: str) -> EventSubject:
+    """
+    Read an `evt.` or `wake.` subject.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kind, shard, profile_id, tag, line, maker = subject.split(".")
+    if kind not in ("evt", "wake") or line not in _PRIORITY_OF:
+        raise ValueError(f"not an event subject: {subject!r}")
+    return EventSubject(int(shard), Address(profile_id, parse_tag_token(tag)), _PRIORITY_OF[line], maker)
+
+
+def source_maker(source_id: str) -> str:
+    """Name the maker of a webhook source's events; bounds, counts and purges for each source go by it."""
+    return f"w-{source_id}"
+
+
+def message_maker(sender: str | None) -> str:
+    """Name the maker of a session's messages, by its tag."""
+    return f"m-{tag_token(sender)}"
+
+
+BROADCASTS = "msg.*.all"
+"""Messages to every connected session, of any profile."""
+
+
+def broadcast_subject(profile_id: str) -> str:
+    """Name the subject on which a message to every connected session of a profile is heard."""
+    return f"msg.{profile_id}.all"
+
+
+REPLAY_MAKER = "r"
+"""The maker of replayed events that no source or session stands behind any more."""
+
+
+def lane_filter(shard: int, address: Address) -> str:
+    """Match everything that waits at an address."""
+    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.>"
+
+
+def profile_filter(shard: int, profile_id: str) -> str:
+    """Match everything that waits of a profile."""
+    return f"evt.{shard}.{profile_id}.>"
+
+
+def line_filter(shard: int, address: Address, priority: Priority) -> str:
+    """Match one line of a lane."""
+    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.{_LINE_TOKEN[priority]}.*"
+
+
+def maker_filter(shard: int, profile_id: str, maker: str) -> str:
+    """Match what waits of one maker, at any address and in any line."""
+    return f"evt.{shard}.{profile_id}.*.*.{maker}"
+
+
+def consumer_name(address: Address, priority: Priority) -> str:
+    """Name a line's consumer: `<profile>=<tag>=<line>`, as `nats consumer report` lists it."""
+    return f"{address.profile_id}={tag_token(address.tag)}={_LINE_TOKEN[priority]}"
+
+
+def wake_filter(shard: int, address: Address) -> str:
+    """Match the wake-ups of an address."""
+    return f"wake.{shard}.{address.profile_id}.{tag_token(address.tag)}.*.*"
+
+
+def stack_subject(address: Address) -> str:
+    """Name the subject that remembers what a session holds."""
+    return f"stack.{address.profile_id}.{tag_token(address.tag)}"
+
+
+def stack_filter(profile_id: str) -> str:
+    """Match what the sessions of a profile hold."""
+    return f"stack.{profile_id}.*"
+
+
+def history_subject(address: Address) -> str:
+    """Name the ring of how an address's events ended."""
+    return f"hist.{address.profile_id}.{tag_token(address.tag)}"
+
+
+def history_filter(profile_id: str) -> str:
+    """Match a profile's history, all tags."""
+    return f"hist.{profile_id}.*"
+
+
+def drop_subject(profile_id: str) -> str:
+    """Name the ring of what a profile's sources dropped."""
+    return f"drop.{profile_id}"
+
+
+def dead_subject(address: Address, reason: str, event_id: str) -> str:
+    """Name a dead letter; `reason` is one of Clawback's own words."""
+    return f"dead.{address.profile_id}.{tag_token(address.tag)}.{reason}.{event_id}"
+
+
+class DeadSubject(NamedTuple):
+    """A parsed `dead.` subject."""
+
+    address: Address
+    reason: str
+    event_id: str
+
+
+def parse_dead_subject(subject: str) -> DeadSubject:
+    """
+    Read a `dead.` subject.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kind, profile_id, tag, reason, event_id = subject.split(".")
+    if kind != "dead":
+        raise ValueError(f"not a dead letter's subject: {subject!r}")
+    return DeadSubject(Address(profile_id, parse_tag_token(tag)), reason, event_id)
+
+
+def dead_filter(profile_id: str, event_id: str) -> str:
+    """Match the dead letter of an event, whatever its address and reason."""
+    return f"dead.{profile_id}.*.*.{event_id}"
+
+
+def profile_dead_filter(profile_id: str) -> str:
+    """Match every dead letter of a profile."""
+    return f"dead.{profile_id}.>"
+
+
+def address_dead_filter(address: Address) -> str:
+    """Match the dead letters of an address."""
+    return f"dead.{address.profile_id}.{tag_token(address.tag)}.>"
+
+
+DUE_FILTER = "later.due.>"
+"""What has come due, of every kind and profile."""
+
+
+def later_subject(kind: str, profile_id: str, name: str) -> str:
+    """Name what is to be published later; `kind` says who wants it then, `name` is its own within the profile."""
+    return f"later.at.{kind}.{profile_id}.{name}"
+
+
+def later_filter(kind: str, profile_id: str) -> str:
+    """Match what is to be published later of a kind, for a profile."""
+    return f"later.at.{kind}.{profile_id}.*"
+
+
+def due_subject(kind: str, profile_id: str, name: str) -> str:
+    """Name where it is published then."""
+    return f"later.due.{kind}.{profile_id}.{name}"
+
+
+def parse_due_subject(subject: str) -> tuple[str, str, str]:
+    """
+    Read kind, profile id and name from a `later.due.` subject.
+
+    Raises:
+        ValueError: it is none.
+    """
+    later, due, kind, profile_id, name = subject.split(".")
+    if (later, due) != ("later", "due"):
+        raise ValueError(f"not the subject of what came due: {subject!r}")
+    return kind, profile_id, name
+
+
+def seen_subject(profile_id: str, event_id: str) -> str:
+    """Name the ledger's entry for an event that was accepted once."""
+    return f"seen.{profile_id}.{event_id}"
+
+
+SEEN_FILTER = "seen.>"
+"""Matches every entry of the ledger."""
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text, from wherever, can be one of Clawback's ids; only then may it enter a subject as it is."""
+    return _ID.fullmatch(text) is not None
+
+
+def config_subject(key: str) -> str:
+    """Name the subject of a key of the bucket `cfg`; keys are from the functions below."""
+    return f"$KV.cfg.{key}"
+
+
+def parse_config_subject(subject: str) -> str:
+    """
+    Read the key from a subject of the bucket, or of its republished changes.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    for prefix in ("$KV.cfg.", "changed.cfg."):
+        if subject.startswith(prefix):
+            return subject.removeprefix(prefix)
+    raise ValueError(f"not a subject of the bucket cfg: {subject!r}")
+
+
+INSTALL_KEY = "install"
+"""What the installation is made with, once and for all."""
+
+
+def profile_key(profile_id: str) -> str:
+    """Name a profile's record."""
+    return f"prof.{profile_id}"
+
+
+def profile_name_key(name: str) -> str:
+    """Name the entry that finds a profile by its name."""
+    return f"name.{encode_token(name)}"
+
+
+def webhook_key(webhook_id: str) -> str:
+    """Name the entry that finds a profile by its public webhook id; that comes from strangers."""
+    return f"hook.{encode_token(webhook_id)}"
+
+
+def token_key(token_hash: str) -> str:
+    """Name a token's record, by the SHA-256 of its value in hex."""
+    return f"tok.{token_hash}"
+
+
+def token_id_key(profile_id: str, token_id: str) -> str:
+    """Name the entry that finds a token by its id."""
+    return f"tokid.{profile_id}.{token_id}"
+
+
+def last_seen_key(profile_id: str, token_id: str) -> str:
+    """Name the entry of when a token was last used; `*` for the id matches all of a profile."""
+    return f"last.{profile_id}.{token_id}"
+
+
+def source_key(profile_id: str, source_id: str) -> str:
+    """Name a source's record."""
+    return f"src.{profile_id}.{source_id}"
+
+
+def slug_key(profile_id: str, slug: str) -> str:
+    """Name the entry that finds a source by its slug, and keeps the slug its own."""
+    return f"slug.{profile_id}.{encode_token(slug)}"
+
+
+def quiet_key(address: Address) -> str:
+    """Name the entry that says, by being there, that a session takes no messages from others."""
+    return f"quiet.{address.profile_id}.{tag_token(address.tag)}"

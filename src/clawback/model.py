@@ -1,0 +1,242 @@
+"""
+The words: frozen values that every room speaks of, and the ids they carry.
+
+Only data lives here: no I/O, no clock, no randomness beyond the id makers at the bottom. Field names are Python's; on
+the wire and in NATS they are camelCase.
+"""
+
+import base64
+import secrets
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+UNTAGGED_NAME = "(untagged)"
+"""How the untagged address is written where a name is needed; reserved, so no tag can be it."""
+
+TIMEOUT_SECONDS = 30 * 60
+"""How long an event may be active where neither its source nor its profile says otherwise."""
+
+
+class Priority(StrEnum):
+    """Where an event enters its lane: at the back, before every waiting normal one, or at once."""
+
+    NORMAL = "normal"
+    PRIORITY = "priority"
+    INTERRUPT = "interrupt"
+
+
+class Origin(StrEnum):
+    """What made an event; `meta.source` on the wire."""
+
+    WEBHOOK = "webhook"
+    CRON = "cron"
+    SESSION = "session"
+
+
+class EventState(StrEnum):
+    """Where an event is on its way; the last five are ends."""
+
+    QUEUED = "queued"
+    OFFERED = "offered"
+    CLAIMED = "claimed"
+    ACKED = "acked"
+    TIMED_OUT = "timed_out"
+    DEAD = "dead"
+    DROPPED = "dropped"
+    SKIPPED = "skipped"
+
+
+class Scheme(StrEnum):
+    """The signature schemes a source can have; `type` or `verifierType` in requests."""
+
+    GITHUB = "github"
+    STRIPE = "stripe"
+    GENERIC = "generic"
+    STANDARD_WEBHOOKS = "standard-webhooks"
+    SLACK = "slack"
+    SHOPIFY = "shopify"
+    LINEAR = "linear"
+    GITLAB = "gitlab"
+    NONE = "none"
+
+
+class Record(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The base of everything stored or sent as JSON."""
+
+
+class Address(Record, frozen=True):
+    """Where events wait and a session listens: a profile and a tag, or no tag."""
+
+    profile_id: str
+    tag: str | None = None
+
+
+class Profile(Record, frozen=True):
+    """The isolated owner of sources, crons, tokens and sessions. `timeout_seconds`: how long an event may be active."""
+
+    id: str
+    name: str
+    webhook_id: str
+    created_at: datetime
+    timeout_seconds: int = TIMEOUT_SECONDS
+
+
+class TokenRecord(Record, frozen=True):
+    """What is kept of a token: everything but its value, of which only the SHA-256 names the record."""
+
+    id: str
+    profile_id: str
+    created_at: datetime
+    label: str | None = None
+
+
+class Sealed(Record, frozen=True):
+    """A secret under AES-256-GCM: the id of the key, the 96-bit nonce and the ciphertext with its tag."""
+
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes
+
+
+class EventTypeRule(Record, frozen=True):
+    """Where a source's event type is read: a header, else a dotted body path; `action` is a path appended with `.`."""
+
+    header: str | None = None
+    body: str | None = None
+    action: str | None = None
+
+
+class SignatureRule(Record, frozen=True):
+    """A `generic` signature: its header, hash, encoding, and a prefix (None: `sha256=` is optional; "": none)."""
+
+    header: str = "X-Signature"
+    algorithm: str = "sha256"
+    encoding: str = "hex"
+    prefix: str | None = None
+
+
+class Source(Record, frozen=True):
+    """
+    An endpoint that accepts one service's webhooks. `secrets` are sealed; the newest comes first.
+
+    `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
+    """
+
+    id: str
+    profile_id: str
+    slug: str
+    scheme: Scheme
+    created_at: datetime
+    secrets: tuple[Sealed, ...] = ()
+    skill: str | None = None
+    routes: dict[str, str] = {}
+    event_type: EventTypeRule | None = None
+    signature: SignatureRule | None = None
+    tag: str | None = None
+    priority: Priority = Priority.NORMAL
+    timeout_seconds: int | None = None
+
+
+class Event(Record, frozen=True):
+    """
+    One accepted thing to process, without its body.
+
+    Stored as JSON in the `Clawback-Event` header of its JetStream message; the body is the message's data. `path`
+    is `/` + slug, `skill` the matched skill or prompt, `encoding` is `base64` where the body is not UTF-8 and
+    `compression` `deflate` where the stored body is zlib-compressed. `allowed_seconds` is how long it may be active,
+    None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
+    message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
+    the event that it repeats.
+    """
+
+    id: str
+    origin: Origin
+    priority: Priority
+    created_at: datetime
+    source_id: str | None = None
+    path: str | None = None
+    event_type: str | None = None
+    skill: str | None = None
+    verified: bool | None = None
+    delivery_id: str | None = None
+    encoding: str | None = None
+    compression: str | None = None
+    allowed_seconds: float | None = None
+    attempts: int = 0
+    sender: str | None = None
+    broadcast: bool | None = None
+    replay: str | None = None
+
+
+class Held(Record, frozen=True):
+    """
+    One event that a session holds, as its stack is stored.
+
+    `sequence` is its place in the event stream, `attempt` counts its deliveries from 1, `delivered_at` is when the
+    current attempt left (Unix seconds). `spent_seconds` is how long that attempt was the active event,
+    `allowed_seconds` how long it may be, `reminders` how often its session was reminded. `losses` counts the unclean
+    ends of its session in a row, `failures` the deliveries that the session could not take. `returns_at` is set once
+    the session has put the event off: then (Unix seconds) it goes back into its line, whatever crashes meanwhile.
+    """
+
+    event_id: str
+    sequence: int
+    priority: Priority
+    attempt: int = 0
+    delivered_at: float = 0.0
+    spent_seconds: float = 0.0
+    allowed_seconds: float = TIMEOUT_SECONDS
+    reminders: int = 0
+    losses: int = 0
+    failures: int = 0
+    returns_at: float | None = None
+
+
+class Lease(Record, frozen=True):
+    """
+    Who serves a session, or stands by for it: a server, and a connection to it.
+
+    `instance_id` is random for each plugin process, None for clients that send none. `messaging` says whether it
+    takes messages from other sessions.
+    """
+
+    server_id: str
+    connection_id: str
+    connected_at: datetime
+    instance_id: str | None = None
+    messaging: bool = True
+
+
+class HistoryRecord(Record, frozen=True):
+    """How one event ended, or is: one entry of `event_history`. `duration_ms` runs from delivery to the end."""
+
+    event_id: str
+    source: str
+    state: EventState
+    completed_at: datetime
+    path: str = ""
+    skill: str = ""
+    event_type: str = ""
+    summary: str = ""
+    duration_ms: int = 0
+    timed_out: bool = False
+    attempts: int = 0
+    session_tag: str | None = None
+    reason: str | None = None
+
+
+def random_id(length: int = 20) -> str:
+    """Make `length` characters of `[a-z2-7]`, 5 random bits each: one subject token, safe in any name."""
+    # 5 bits a character, so whole bytes give enough; choosing letters one by one takes ten times as long.
+    return base64.b32encode(secrets.token_bytes(-(-length * 5 // 8))).decode().lower()[:length]
+
+
+def new_id(kind: str) -> str:
+    """Make an id such as `src_…` with 100 random bits; `kind` is evt, src, tok, crn."""
+    return f"{kind}_{random_id()}"
+
+
+encode_json = msgspec.json.Encoder().encode

@@ -1,0 +1,67 @@
+"""
+What can be asked of a server: one function for each request, whatever carried it.
+
+Each takes the services, the caller and the request as it stands on the wire, and returns the answer's `data` as plain
+values (instants as aware UTC datetimes), in the shapes of docs/protocol.md. Errors are those of the error tree, with
+texts for the user. What belongs to another profile is as unknown as what does not exist.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from clawback import wire
+from clawback.errors import Rejected
+from clawback.operations.account import account_info, update_account
+from clawback.operations.caller import Caller, Services
+from clawback.operations.events import (
+    defer_event,
+    extend_event,
+    fail_event,
+    list_events,
+    next_event,
+    replay_event,
+)
+from clawback.operations.history import event_history
+from clawback.operations.messages import send_message
+from clawback.operations.sessions import list_sessions, take_over_session
+from clawback.operations.sources import create_source, delete_source, list_sources
+from clawback.operations.tokens import create_token, list_tokens, rotate_token
+
+__all__ = ["OPERATIONS", "Caller", "Services", "perform"]
+
+Operation = Callable[[Services, Caller, Any], Awaitable[Any]]
+
+OPERATIONS: dict[type[wire.Request], Operation] = {
+    wire.SourceCreate: create_source,
+    wire.SourceList: list_sources,
+    wire.SourceDelete: delete_source,
+    wire.EventHistory: event_history,
+    wire.EventExtend: extend_event,
+    wire.EventDefer: defer_event,
+    wire.EventFail: fail_event,
+    wire.EventNext: next_event,
+    wire.EventList: list_events,
+    wire.EventReplay: replay_event,
+    wire.AccountInfo: account_info,
+    wire.AccountUpdate: update_account,
+    wire.TokenCreate: create_token,
+    wire.TokenList: list_tokens,
+    wire.TokenRotate: rotate_token,
+    wire.SessionList: list_sessions,
+    wire.SessionSend: send_message,
+    wire.SessionTakeover: take_over_session,
+}
+
+
+async def perform(services: Services, caller: Caller, request: wire.Request) -> Any:  # noqa: ANN401 - shaped by the request
+    """
+    Carry out a request and return the answer's `data`.
+
+    Raises:
+        Rejected: this server does not offer the request.
+        ClawbackError: what its operation raises.
+    """
+    operation = OPERATIONS.get(type(request))
+    if operation is None:
+        raise Rejected(f"{request.__struct_config__.tag} is not offered by this server; a newer one may have it")
+    return await operation(services, caller, request)

@@ -1,0 +1,47 @@
+"""The account: who the caller is, where its webhooks go, and what counts for the whole profile."""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from clawback import wire
+from clawback.operations.caller import Caller, Services, find_profile, webhook_base_url
+from clawback.operations.source_rules import check_timeout
+
+log = logging.getLogger("clawback.operations")
+
+
+async def account_info(services: Services, caller: Caller, _request: wire.AccountInfo) -> dict[str, Any]:
+    """
+    Say who the caller is, where its webhooks go and how many of its sessions are connected.
+
+    Raises:
+        Unavailable: NATS does not answer.
+    """
+    profile = await find_profile(services, caller)
+    answer = {
+        "profileId": profile.id,
+        "webhookId": profile.webhook_id,
+        "webhookBaseUrl": webhook_base_url(services, profile),
+        "connectedClients": len(await services.sessions(profile.id)),
+    }
+    return answer if caller.session_tag is None else answer | {"sessionTag": caller.session_tag}
+
+
+async def update_account(services: Services, caller: Caller, request: wire.AccountUpdate) -> dict[str, Any]:
+    """
+    Change how long an event may be active where its source does not say; what is delivered already keeps its time.
+
+    Raises:
+        Rejected: the time-out is too short or too long.
+        NotFound: the profile is gone.
+        Unavailable: not known to be stored.
+    """
+    seconds = check_timeout(request.timeout_seconds)
+    await services.registry.update_profile(
+        caller.profile_id, lambda profile: msgspec.structs.replace(profile, timeout_seconds=seconds)
+    )
+    log.info("account changed", extra={"action": "account_updated", "profile": caller.profile_id})
+    info = await account_info(services, caller, wire.AccountInfo(request_id=request.request_id))
+    return info | {"timeoutSeconds": seconds}

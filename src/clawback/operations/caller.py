@@ -1,0 +1,114 @@
+"""Who asks, and what the operations work with."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from clawback import wire
+from clawback.accounts.tokens import Tokens
+from clawback.accounts.vault import Vault
+from clawback.errors import Rejected, Unauthorized
+from clawback.fabric.events import EventStore
+from clawback.fabric.history import History
+from clawback.fabric.inventory import Inventory
+from clawback.fabric.leases import Entry
+from clawback.fabric.registry import Registry
+from clawback.model import Address, Priority, Profile
+
+
+class Caller(Struct, frozen=True):
+    """
+    Who asks: everything is looked up under `profile_id`, so what is another's does not exist for them.
+
+    `token_id` is the token that opened the connection, `session_tag` the session that speaks (None: untagged) and
+    `connection_id` its connection, None where the request came over none. `messaging` is false where that connection
+    said that it wants no messages between sessions.
+    """
+
+    profile_id: str
+    token_id: str
+    session_tag: str | None = None
+    connection_id: str | None = None
+    messaging: bool = True
+
+
+class Outcome(Protocol):
+    """What became of a message."""
+
+    @property
+    def sent(self) -> int:
+        """For how many connected sessions it is stored."""
+
+    @property
+    def queued(self) -> int:
+        """For how many offline ones."""
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many connected ones it may or may not have reached."""
+
+
+class Messenger(Protocol):
+    """What the operations need of messages between sessions; sessions/messages.py has it."""
+
+    async def send(self, sender: Address, tags: Collection[str | None], content: str, priority: Priority) -> Outcome:
+        """Store a message for sessions by their tags, for each of them or for none."""
+
+    async def send_to_all(self, sender: Address, content: str, priority: Priority) -> Outcome:
+        """Store a message for every connected session but the sender's own."""
+
+
+class Services(Struct, frozen=True):
+    """
+    What the operations work with, handed over by the composition root.
+
+    `public_url` has no slash at its end. `sessions` lists a profile's connections on all servers, `withdraw` moves what
+    waits of a deleted source to the dead letters (profile id, source id), `take_over` makes a connection, by its id,
+    the active one of its session, `ask_session` asks a connection by its id about an event that its session holds.
+    """
+
+    registry: Registry
+    tokens: Tokens
+    vault: Vault
+    history: History
+    public_url: str
+    sessions: Callable[[str], Awaitable[Sequence[Entry]]]
+    withdraw: Callable[[str, str], Awaitable[None]]
+    messages: Messenger
+    take_over: Callable[[str], Awaitable[None]]
+    events: EventStore
+    inventory: Inventory
+    ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
+
+
+async def find_profile(services: Services, caller: Caller) -> Profile:
+    """
+    Find the caller's profile.
+
+    Raises:
+        Unauthorized: it is gone, and its tokens with it.
+    """
+    profile = await services.registry.find_profile(caller.profile_id)
+    if profile is None:
+        raise Unauthorized("the profile of this token does not exist any more: make a new token")
+    return profile
+
+
+def check_messaging(caller: Caller) -> None:
+    """
+    Check that the caller takes part in messages between sessions, for requests that are about them.
+
+    Raises:
+        Rejected: it said that it does not.
+    """
+    if not caller.messaging:
+        raise Rejected(
+            "messages between sessions are switched off for this session: set sessionMessaging to true in its config"
+            " file and start it again"
+        )
+
+
+def webhook_base_url(services: Services, profile: Profile) -> str:
+    """Build what a slash and a slug complete to a source's URL."""
+    return f"{services.public_url}/webhooks/{profile.webhook_id}"

@@ -1,0 +1,161 @@
+"""Events that have not ended, or not well: what a session holds, what waits, and what is dead."""
+
+import base64
+import hmac
+import logging
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from clawback import wire
+from clawback.errors import BadPayload, NotFound, Rejected
+from clawback.fabric.connection import Stored
+from clawback.fabric.inventory import LISTED, Item
+from clawback.fabric.subjects import normalise_tag
+from clawback.model import Address, EventState, Priority
+from clawback.operations.caller import Caller, Services
+from clawback.operations.history import check_limit
+
+MAX_EXTENSION_SECONDS = 24 * 3600
+"""A day at a time; an event may be extended again."""
+
+MAX_DELAY_SECONDS = 30 * 24 * 3600
+"""Later than this is a matter for a cron."""
+
+MAX_REASON_CHARACTERS = 1000
+
+log = logging.getLogger("clawback.operations")
+
+
+async def extend_event(services: Services, caller: Caller, request: wire.EventExtend) -> dict[str, Any]:
+    """
+    Give an event that the session holds more time before it times out.
+
+    Raises:
+        Rejected: the seconds are too few or too many, or the session does not hold the event.
+    """
+    _check_seconds("seconds", request.seconds, 1, MAX_EXTENSION_SECONDS)
+    await services.ask_session(caller.connection_id, request)
+    return {"eventId": request.event_id, "seconds": request.seconds}
+
+
+async def defer_event(services: Services, caller: Caller, request: wire.EventDefer) -> dict[str, Any]:
+    """
+    Put an event that the session holds back at the end of its line, now or after a delay out of line.
+
+    Raises:
+        Rejected: the delay is too short or too long, or the session does not hold the event.
+        Unavailable: not known to be done.
+    """
+    if request.delay_seconds is not None:
+        _check_seconds("delaySeconds", request.delay_seconds, 0, MAX_DELAY_SECONDS)
+    await services.ask_session(caller.connection_id, request)
+    return {"eventId": request.event_id, "delaySeconds": request.delay_seconds or 0}
+
+
+async def fail_event(services: Services, caller: Caller, request: wire.EventFail) -> dict[str, Any]:
+    """
+    Note that the session could not take an event: it is delivered again, the third time it becomes a dead letter.
+
+    Raises:
+        Rejected: the reason is too long, or the session does not hold the event.
+        Unavailable: not known to be noted.
+    """
+    if request.reason is not None and len(request.reason) > MAX_REASON_CHARACTERS:
+        raise Rejected(f"the reason has {len(request.reason)} characters: accepted are {MAX_REASON_CHARACTERS}")
+    await services.ask_session(caller.connection_id, request)
+    return {"eventId": request.event_id}
+
+
+async def next_event(services: Services, caller: Caller, request: wire.EventNext) -> dict[str, Any] | None:
+    """
+    Return the session's active event once more, or None where it has none; that is no further delivery.
+
+    Raises:
+        Rejected: the connection stands by, so it has no events.
+    """
+    frame = await services.ask_session(caller.connection_id, request)
+    return None if frame is None else {"eventId": frame.id, "content": frame.content, "meta": frame.meta}
+
+
+async def list_events(services: Services, caller: Caller, request: wire.EventList) -> list[dict[str, Any]]:
+    """
+    List what waits, is held or is dead in the caller's profile, oldest first.
+
+    Raises:
+        Rejected: the limit, a state or the tag is none.
+        Unavailable: NATS does not answer.
+    """
+    limit, states = check_limit(request.limit), _check_states(request.states)
+    at = None if request.session_tag is None else Address(caller.profile_id, normalise_tag(request.session_tag))
+    items = await services.inventory.oldest(caller.profile_id, limit=limit, states=states, at=at)
+    return [_answer(item) for item in items]
+
+
+async def replay_event(services: Services, caller: Caller, request: wire.EventReplay) -> dict[str, Any]:
+    """
+    Store a dead letter again, as a new event at the end of its line; it is no dead letter any more.
+
+    Raises:
+        NotFound: the profile has no such dead letter.
+        Rejected: it is no event that anybody could read.
+        QueueFull: its line is full.
+        Unavailable: not known to be done; again does no harm.
+    """
+    dead = await services.events.find_dead(caller.profile_id, request.event_id)
+    if dead is None:
+        raise NotFound(
+            f"there is no dead letter {ascii(request.event_id)[:80]}: it may have been replayed already;"
+            " event_list shows those there are (states dead and timed_out)"
+        )
+    new_id = derive_replay_id(services.registry.install.id_key, dead)
+    try:
+        await services.events.replay(dead, new_id, datetime.now(UTC))
+    except BadPayload as error:
+        raise Rejected(f"{request.event_id} cannot be replayed: {error}") from error
+    log.info(
+        "replayed",
+        extra={"action": "replayed", "profile": caller.profile_id, "event": new_id, "replay": request.event_id},
+    )
+    return {"eventId": new_id, "replay": request.event_id}
+
+
+def derive_replay_id(key: bytes, dead: Stored) -> str:
+    """Name the replay of a dead letter: asked for twice, it is the same event."""
+    digest = hmac.digest(key, f"replay\0{dead.subject}\0{dead.sequence}".encode(), "sha256")
+    return "evt_" + base64.b32encode(digest).decode().lower()[:26]
+
+
+def _check_seconds(name: str, seconds: int, least: int, most: int) -> None:
+    if not least <= seconds <= most:
+        raise Rejected(f"{name} refused, read {seconds}: accepted is {least} to {most}")
+
+
+def _check_states(states: Sequence[str] | None) -> Collection[EventState]:
+    if not states:
+        return LISTED
+    for state in states:
+        if state not in LISTED:
+            raise Rejected(
+                f"state refused, read {ascii(state)[:80]}: accepted are {', '.join(LISTED)};"
+                " event_history has what ended"
+            )
+    return frozenset(EventState(state) for state in states)
+
+
+def _answer(item: Item) -> dict[str, Any]:
+    event = item.event
+    answer = {
+        "eventId": item.event_id,
+        "state": item.state.value,
+        "source": event.origin.value if event else "",
+        "path": (event.path if event else None) or "",
+        "eventType": (event.event_type if event else None) or "",
+        "priority": (event.priority if event else Priority.NORMAL).value,
+        "sessionTag": item.address.tag,
+        "createdAt": event.created_at if event else item.since,
+        "attempts": item.attempts,
+    }
+    if item.returns_at is not None:
+        answer["returnsAt"] = item.returns_at
+    return answer if item.reason is None else answer | {"reason": item.reason}

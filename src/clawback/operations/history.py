@@ -1,0 +1,82 @@
+"""Events that ended, newest first."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from clawback import wire
+from clawback.errors import Rejected
+from clawback.fabric.history import FINISHED
+from clawback.model import EventState, HistoryRecord
+from clawback.operations.caller import Caller, Services
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+
+RECORDED = (EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD, EventState.DROPPED, EventState.SKIPPED)
+"""The ends. Where an event that has not ended stands is in the streams and not in the history."""
+
+
+async def event_history(services: Services, caller: Caller, request: wire.EventHistory) -> list[dict[str, Any]]:
+    """
+    List the profile's events that ended; acked, timed out and dead ones where no states are named.
+
+    Raises:
+        Rejected: the limit or a state is none.
+        Unavailable: NATS does not answer.
+    """
+    limit, states = check_limit(request.limit), check_states(request.states)
+    records = await services.history.newest(caller.profile_id, limit=limit, states=states)
+    return [_answer(record) for record in records]
+
+
+def check_limit(limit: int | None) -> int:
+    """
+    Check how many events are asked for.
+
+    Raises:
+        Rejected: none, or more than fit one answer.
+    """
+    if limit is None:
+        return DEFAULT_LIMIT
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Rejected(f"limit refused, read {limit}: accepted is 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})")
+    return limit
+
+
+def check_states(states: Sequence[str] | None) -> Collection[EventState]:
+    """
+    Check which ends are asked for.
+
+    Raises:
+        Rejected: a state is unknown, or is none that an event ends in.
+    """
+    if not states:
+        return FINISHED
+    names = ", ".join(RECORDED)
+    for state in states:
+        if state not in tuple(EventState):
+            raise Rejected(f"state refused, read {ascii(state)[:80]}: accepted are {names}")
+        if state not in RECORDED:
+            raise Rejected(
+                f"state {state} refused, the history has events that ended: accepted are {names};"
+                " event_list has what waits"
+            )
+    return frozenset(EventState(state) for state in states)
+
+
+def _answer(record: HistoryRecord) -> dict[str, Any]:
+    answer = {
+        "eventId": record.event_id,
+        "source": record.source,
+        "path": record.path,
+        "skill": record.skill,
+        "eventType": record.event_type,
+        "summary": record.summary,
+        "completedAt": record.completed_at,
+        "durationMs": record.duration_ms,
+        "timedOut": record.timed_out,
+        "attempts": record.attempts,
+        "sessionTag": record.session_tag,
+        "state": record.state.value,
+    }
+    return answer if record.reason is None else answer | {"reason": record.reason}

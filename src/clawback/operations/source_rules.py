@@ -1,0 +1,305 @@
+"""
+What a source may be: every field of a `source_create` checked, each refusal a sentence with the rule. Pure.
+
+A source that could never accept a request, such as one whose secret is no key for its scheme, is refused here, where
+its maker reads the reason, and not at the first webhook, where nobody does.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+
+from clawback import wire
+from clawback.errors import Rejected
+from clawback.fabric.subjects import normalise_tag
+from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
+from clawback.webhooks.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
+from clawback.webhooks.signatures import ALGORITHMS, ENCODINGS, SCHEMES
+
+MAX_ROUTES = 200
+
+MAX_INSTRUCTION_BYTES = 16 * 1024
+"""Of a skill or prompt, as UTF-8; all of it goes in front of each event, and into a header of its message."""
+
+MAX_SOURCE_BYTES = 512 * 1024
+"""Of all instructions of a source together: half of the largest frame that a client may send."""
+
+MAX_SECRET_BYTES = 4096
+
+MIN_TIMEOUT_SECONDS = 60
+MAX_TIMEOUT_SECONDS = 24 * 3600
+"""Of one event, in seconds: the next one waits that long for a session that never acks."""
+
+MAX_QUOTED = 80
+"""Characters of a refused value that its refusal repeats."""
+
+_SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # token of RFC 9110 section 5.6.2
+_PREFIX = re.compile(r"[!-~]{0,64}")
+
+_SCHEME_NAMES = ", ".join(scheme for scheme in Scheme)
+
+_WHSEC = "whsec_"
+
+_SECRET_FORMS: dict[Scheme, str] = {
+    Scheme.STRIPE: "whsec_ and what Stripe shows after it; an API key (sk_…) is something else",
+    Scheme.STANDARD_WEBHOOKS: "whsec_ followed by base64",
+    Scheme.GITLAB: "a signing token, whsec_ followed by base64, or a secret token, which does not start like that",
+}
+
+_MADE_BY_SENDER = {Scheme.STRIPE: "Stripe", Scheme.SLACK: "Slack", Scheme.SHOPIFY: "Shopify", Scheme.LINEAR: "Linear"}
+"""Services that show a secret of their own and take none."""
+
+
+def check_slug(slug: str) -> str:
+    """
+    Check the last part of a source's URL.
+
+    Raises:
+        Rejected: it could be read as something else in a URL or a path.
+    """
+    if not _SLUG.fullmatch(slug) or slug in (".", ".."):
+        raise Rejected(
+            f"slug refused, read {_quoted(slug)}: a slug is 1 to 64 letters, digits and . _ -, and neither . nor .."
+        )
+    return slug
+
+
+def check_scheme(name: str | None) -> Scheme:
+    """
+    Check how the source's requests are signed. There is no default: the insecure one must be asked for.
+
+    Raises:
+        Rejected: it is missing or unknown.
+    """
+    if not name:
+        raise Rejected(
+            f"the verifier type is missing: choose one of {_SCHEME_NAMES} (none accepts requests that nobody signed)"
+        )
+    try:
+        return Scheme(name)
+    except ValueError:
+        raise Rejected(f"verifier type refused, read {_quoted(name)}: accepted is one of {_SCHEME_NAMES}") from None
+
+
+def choose_secret(
+    scheme: Scheme, secret: str | None, *, generate: bool, random_bytes: Callable[[int], bytes]
+) -> str | None:
+    """
+    Check the given secret, or make one where that is asked for; None where the scheme has none.
+
+    `random_bytes` is called with 32. A made secret is in the form that the scheme's senders take.
+
+    Raises:
+        Rejected: there is none, one too many, or it is no key for the scheme. The text never holds it.
+    """
+    if scheme is Scheme.NONE:
+        if secret or generate:
+            raise Rejected("type none checks no signature, so it has no secret: choose another type, or leave it out")
+        return None
+    if generate:
+        if secret is not None:
+            raise Rejected("both a secret and generateSecret: leave one of them out")
+        return _make_secret(scheme, random_bytes)
+    if secret is None:
+        raise Rejected(
+            f"the secret is missing: type {scheme} needs the one that the sender signs with"
+            + ("" if scheme in _MADE_BY_SENDER else ", or ask for a new one with generateSecret")
+            + _where_to_find(scheme)
+        )
+    _check_secret(scheme, secret)
+    return secret
+
+
+def _make_secret(scheme: Scheme, random_bytes: Callable[[int], bytes]) -> str:
+    if scheme in _MADE_BY_SENDER:
+        raise Rejected(f"{_MADE_BY_SENDER[scheme]} takes no secret of ours{_where_to_find(scheme)}")
+    key = random_bytes(32)
+    if scheme in (Scheme.STANDARD_WEBHOOKS, Scheme.GITLAB):
+        # GitLab takes such a one as a signing token: the request is then signed, not just accompanied by its secret.
+        return _WHSEC + base64.b64encode(key).decode()
+    return key.hex()
+
+
+def _where_to_find(scheme: Scheme) -> str:
+    if scheme not in _MADE_BY_SENDER:
+        return ""
+    return (
+        f": {_MADE_BY_SENDER[scheme]} shows its own once the webhook's URL is entered there, which account_info tells"
+        " (webhookBaseUrl, a slash and the slug)"
+    )
+
+
+def _check_secret(scheme: Scheme, secret: str) -> None:
+    encoded = _utf8(secret, "secret")
+    if not secret:
+        raise Rejected("the secret is empty, and anybody could sign with that: give the one that the sender signs with")
+    if secret != secret.strip():
+        raise Rejected("the secret begins or ends with white space, which belongs to no secret: give it without")
+    if len(encoded) > MAX_SECRET_BYTES:
+        raise Rejected(f"the secret has {len(encoded)} bytes: accepted are at most {MAX_SECRET_BYTES}")
+    fits = scheme is Scheme.GENERIC or any(row.key(encoded) for row in SCHEMES[scheme])
+    if not fits or (scheme is Scheme.STRIPE and not secret.startswith(_WHSEC)):
+        raise Rejected(f"the secret is not one of type {scheme}, which is {_SECRET_FORMS[scheme]}")
+
+
+def check_instruction(text: str | None, name: str) -> str | None:
+    """
+    Check a skill or prompt; an empty one is none.
+
+    Raises:
+        Rejected: it is too long, or holds a NUL.
+    """
+    if not text:
+        return None
+    if (size := len(_utf8(text, name))) > MAX_INSTRUCTION_BYTES:
+        raise Rejected(f"{name} has {size} bytes: accepted are at most {MAX_INSTRUCTION_BYTES}")
+    return text
+
+
+def check_routes(routes: Mapping[str, str] | None) -> dict[str, str]:
+    """
+    Check the map from event types (or `*`) to skills and prompts.
+
+    Raises:
+        Rejected: there are too many, or one of them routes nothing or to nothing.
+    """
+    routes = routes or {}
+    if len(routes) > MAX_ROUTES:
+        raise Rejected(f"{len(routes)} routes: accepted are at most {MAX_ROUTES}; use * for all other event types")
+    checked, total = {}, 0
+    for event_type, text in routes.items():
+        # Twice the bound of what is read from a request, and a dot: the type and its action.
+        if not event_type.strip() or len(event_type) > 2 * MAX_TEXT_CHARACTERS + 1:
+            raise Rejected(
+                f"route refused, its event type reads {_quoted(event_type)}: it is text such as pull_request.opened,"
+                f" or * for all others, of at most {2 * MAX_TEXT_CHARACTERS + 1} characters"
+            )
+        total += len(_utf8(event_type, "the event type of a route"))
+        instruction = check_instruction(text, f"the route of {_quoted(event_type)}")
+        if instruction is None or not instruction.strip():
+            raise Rejected(
+                f"the route of {_quoted(event_type)} is empty: give a skill such as /review or a prompt, or leave the"
+                " route out to drop such events"
+            )
+        total += len(instruction.encode())
+        checked[event_type] = instruction
+    if total > MAX_SOURCE_BYTES:
+        raise Rejected(
+            f"the routes have {total} bytes in all: accepted are {MAX_SOURCE_BYTES}; put prompts into skills"
+        )
+    return checked
+
+
+def check_event_type(rule: EventTypeRule | None) -> EventTypeRule | None:
+    """
+    Check where the event type is read.
+
+    Raises:
+        Rejected: it names no place, or one that cannot be read.
+    """
+    if rule is None or rule == EventTypeRule():
+        return None
+    if not (rule.header or rule.body):
+        raise Rejected("eventType has an action alone: name the header or the body path of the type it is appended to")
+    if rule.header is not None:
+        _check_header(rule.header, "eventType.header")
+    for name, path in (("eventType.body", rule.body), ("eventType.action", rule.action)):
+        if path is not None:
+            _check_path(path, name)
+    return rule
+
+
+def _check_path(path: str, name: str) -> None:
+    _utf8(path, name)
+    steps = path.split(".")
+    if not all(steps) or len(steps) > MAX_PATH_DEPTH or len(path) > MAX_TEXT_CHARACTERS:
+        raise Rejected(
+            f"{name} refused, read {_quoted(path)}: it is a path of field names with dots between them, such as"
+            f" data.object.status, at most {MAX_PATH_DEPTH} deep and {MAX_TEXT_CHARACTERS} characters long"
+        )
+
+
+def check_signature(rule: SignatureRule | None, scheme: Scheme) -> SignatureRule | None:
+    """
+    Check how a `generic` source is signed.
+
+    Raises:
+        Rejected: the scheme is not `generic`, or the header, algorithm, encoding or prefix is none.
+    """
+    if rule is None:
+        return None
+    if scheme is not Scheme.GENERIC:
+        raise Rejected(f"signature is for type generic; {scheme} has its own rules: leave it out, or choose generic")
+    _check_header(rule.header, "signature.header")
+    for name, value, accepted in (("algorithm", rule.algorithm, ALGORITHMS), ("encoding", rule.encoding, ENCODINGS)):
+        if value not in accepted:
+            raise Rejected(f"signature.{name} refused, read {_quoted(value)}: accepted is one of {', '.join(accepted)}")
+    if rule.prefix is not None and not _PREFIX.fullmatch(rule.prefix):
+        raise Rejected(
+            f"signature.prefix refused, read {_quoted(rule.prefix)}: it is at most 64 printable ASCII characters"
+            " without blanks"
+        )
+    return rule
+
+
+def check_priority(priority: Priority | None, scheme: Scheme) -> Priority:
+    """
+    Check the priority of the source's events.
+
+    Raises:
+        Rejected: strangers could interrupt a session.
+    """
+    if priority is Priority.INTERRUPT and scheme is Scheme.NONE:
+        raise Rejected(
+            "type none with priority interrupt refused: whoever learns the URL could stop what a session does at any"
+            " moment; choose a type with signatures, or another priority"
+        )
+    return priority or Priority.NORMAL
+
+
+def check_timeout(seconds: int) -> int:
+    """
+    Check how long an event may be active.
+
+    Raises:
+        Rejected: nobody could finish in that time, or a line would stand still for days.
+    """
+    if not MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
+        raise Rejected(
+            f"timeoutSeconds refused, read {seconds}: accepted is {MIN_TIMEOUT_SECONDS} to {MAX_TIMEOUT_SECONDS};"
+            " one event that needs longer is given more time with event_extend"
+        )
+    return seconds
+
+
+def choose_tag(request: wire.SourceCreate, callers_tag: str | None) -> str | None:
+    """
+    Choose the session that the source's events go to: the one named, else the caller's own.
+
+    Raises:
+        Rejected: the name is no tag.
+    """
+    return callers_tag if request.session_tag is None else normalise_tag(request.session_tag)
+
+
+def _check_header(name: str, field: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise Rejected(f"{field} refused, read {_quoted(name)}: it is the name of an HTTP header, such as X-Signature")
+
+
+def _utf8(text: str, name: str) -> bytes:
+    """Encode text that will be stored and sent on; NUL and half a surrogate pair survive too few programs."""
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        raise Rejected(f"{name} holds half a surrogate pair, which is no text: send it as UTF-8") from None
+    if b"\0" in encoded:
+        raise Rejected(f"{name} holds a NUL character: leave it out")
+    return encoded
+
+
+def _quoted(text: str) -> str:
+    """Quote what was read, in ASCII and cut: it may be anything."""
+    shown = ascii(text)
+    return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}…"

@@ -1,0 +1,64 @@
+"""Tokens: made, listed, replaced."""
+
+from typing import Any
+
+from clawback import wire
+from clawback.errors import Unauthorized
+from clawback.operations.caller import Caller, Services
+
+
+async def create_token(services: Services, caller: Caller, request: wire.TokenCreate) -> dict[str, Any]:
+    """
+    Make a token for the caller's profile.
+
+    Raises:
+        Unauthorized: the caller's own token was replaced or revoked.
+        Rejected: the label is none.
+        Unavailable: not known to be stored.
+    """
+    _require_live_token(services, caller)
+    made = await services.tokens.create(caller.profile_id, request.label)
+    return {"token": made.value, "id": made.record.id, "label": made.record.label}
+
+
+async def list_tokens(services: Services, caller: Caller, _request: wire.TokenList) -> list[dict[str, Any]]:
+    """List the profile's tokens, oldest first, without their values."""
+    return [
+        {
+            "id": record.id,
+            "label": record.label,
+            "lastSeen": last_seen,
+            "createdAt": record.created_at,
+            "current": record.id == caller.token_id,
+        }
+        for record, last_seen in await services.tokens.of_profile(caller.profile_id)
+    ]
+
+
+async def rotate_token(services: Services, caller: Caller, request: wire.TokenRotate) -> dict[str, Any]:
+    """
+    Replace the caller's token. The old one opens nothing from then on; the caller's connection stays.
+
+    Raises:
+        Unauthorized: the caller's own token was replaced or revoked before.
+        Rejected: the label is none.
+        Conflict: somebody else replaced it at the same moment.
+        Unavailable: not known to be done.
+    """
+    _require_live_token(services, caller)
+    made = await services.tokens.rotate(caller.profile_id, caller.token_id, request.label)
+    return {"token": made.value, "id": made.record.id}
+
+
+def _require_live_token(services: Services, caller: Caller) -> None:
+    """
+    Refuse to make tokens over a connection that outlived its own.
+
+    A token is replaced when it may have leaked; then whoever else holds a connection opened with it must not be able to
+    make themselves another, or take over the new one.
+    """
+    if services.tokens.find(caller.profile_id, caller.token_id) is None:
+        raise Unauthorized(
+            "the token that opened this connection was replaced or revoked: connect again with the new one (restart"
+            " the Claude Code session), then ask again"
+        )

@@ -1,0 +1,82 @@
+"""
+Files that hold a secret: read only when nobody else could, made so that nobody else can.
+
+Every `…_FILE` setting and the server's own key go through here, so they follow one rule.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from clawback.errors import ConfigError
+
+MAX_BYTES = 64 * 1024
+"""No secret is this long; a bound keeps a mistaken path (a device, a log) from being read whole."""
+
+
+def read_private_file(path: Path, *, setting: str) -> str:
+    """
+    Read a secret from its file, without the white space around it.
+
+    The rule for modes is PostgreSQL's for `ssl_key_file`: nobody else may read it, except that a file of another
+    owner may be readable by its group, which is how Kubernetes hands a secret to a process that is not root.
+
+    Raises:
+        ConfigError: the file cannot be read, is open to others, is empty or no text; names `setting` and the fix.
+    """
+    try:
+        # Not blocking: opening a pipe that nobody writes to would wait for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(MAX_BYTES + 1) if stat.S_ISREG(status.st_mode) else None
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from error
+    if content is None:
+        raise ConfigError(f"{setting}: {path} is not a regular file; name the file that holds the secret")
+    forbidden = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == os.geteuid() else stat.S_IWGRP)
+    if status.st_mode & forbidden:
+        raise ConfigError(
+            f"{setting}: {path} has mode {stat.S_IMODE(status.st_mode):04o}, so others can reach the secret in it;"
+            f" run: chmod 600 {path}"
+        )
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{setting}: {path} is not UTF-8 text; it holds the secret as text, base64 for a key"
+        ) from error
+    if not text or len(content) > MAX_BYTES:
+        found = "is empty" if not text else f"is larger than {MAX_BYTES} bytes"
+        raise ConfigError(f"{setting}: {path} {found}; it holds the secret and nothing else")
+    return text
+
+
+def create_private_file(path: Path, text: str) -> bool:
+    """
+    Write a new file of mode 0600 so that it is whole and on the disk, or absent; False where it exists already.
+
+    A crash may leave a stray `.new` file behind, never a half-written secret under the real name: `link` names the
+    finished file and refuses to replace another writer's.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True

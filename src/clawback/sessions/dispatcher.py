@@ -1,0 +1,492 @@
+"""
+The dispatcher: drives the lane of one active connection.
+
+    wait for something to happen → ask the lane what to do → do it, in order → repeat
+
+One task, one thing at a time: an ack is confirmed by JetStream before anything else leaves. While NATS is away it
+insists, because nothing it does may be given up; it gives up only when its connection has ended, and then the next
+holder of the session finds everything in the durable stack.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from msgspec import structs
+
+from clawback import metrics, wire
+from clawback.errors import BadPayload, Rejected, Unavailable
+from clawback.fabric.events import EventStore, decode_event
+from clawback.fabric.history import History
+from clawback.fabric.lines import IN_PROGRESS_SECONDS, Lines, Pulled
+from clawback.fabric.stacks import Stacks
+from clawback.model import TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
+from clawback.sessions import lane as rules
+from clawback.sessions.frames import build_event_frame
+
+FLUSH_SECONDS = 2.0
+"""How long a client that names no instance may take to hand in the acks it kept while offline."""
+
+RETRY_SECONDS = (0.05, 1.0)
+"""First and longest wait between two tries while NATS does not answer."""
+
+LOOK_AGAIN_SECONDS = 0.05
+"""
+NATS republishes an event a moment before its consumers know of it (nats-server 2.15): of the pulls that a wake-up sets
+off, some 1 in 200 finds the line still empty. Without a second look the event would wait for the next sweep.
+"""
+
+log = logging.getLogger("clawback.sessions")
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What a dispatcher needs of its connection: sessions/socket.py has it, and tests have a scripted one."""
+
+    names_events: bool
+
+    async def send(self, message: wire.ServerMessage) -> None:
+        """Send one frame; does nothing once the connection has ended."""
+
+
+class Dispatcher:
+    """
+    Gives one session its events, from `run` until `stop`.
+
+    `ack` and `wake` may be called at any time from the same event loop and return at once.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        client: Client,
+        lines: Lines,
+        stacks: Stacks,
+        events: EventStore,
+        history: History,
+        *,
+        default_seconds: Callable[[], float] = lambda: TIMEOUT_SECONDS,
+    ) -> None:
+        self._address = address
+        self._client = client
+        self._lines = lines
+        self._stacks = stacks
+        self._events = events
+        self._history = history
+        self._default_seconds = default_seconds
+        self._manners = rules.NAMED if client.names_events else rules.UNNAMED
+        self._lane = rules.Lane(manners=self._manners)
+        self._inbox: asyncio.Queue[rules.Input | None] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        # Lines that were said to hold something, and not found empty since.
+        self._promised: set[Priority] = set()
+        self._acks: dict[str, list[wire.Ack]] = {}
+        self._reasons: dict[str, str] = {}
+        # What is asked of the lane, in the order of the inbox, until it is answered.
+        self._wishes: deque[asyncio.Future[None]] = deque()
+        # What is known of held events: how they came, what they are, and their bodies until they are sent.
+        self._pulled: dict[str, Pulled] = {}
+        self._known: dict[str, Event] = {}
+        self._bodies: dict[str, bytes] = {}
+        # Wall time when this began, going on at the monotonic clock's pace: a clock that jumps times nothing out.
+        self._epoch = time.time() - time.monotonic()
+        self._extend_at = 0.0
+
+    def ack(self, ack: wire.Ack) -> None:
+        """Take the session's word that it is done with an event."""
+        self._acks.setdefault(ack.event_id, []).append(ack)
+        self._inbox.put_nowait(rules.Acked(ack.event_id))
+
+    async def answer(self, request: wire.HeldRequest) -> wire.EventFrame | None:
+        """
+        Do what is asked about an event that the session holds; only `event_next` has something to return.
+
+        Raises:
+            Rejected: the session does not hold it.
+            Unavailable: the session moved to another server or connection first; look before doing it again.
+        """
+        match request:
+            case wire.EventExtend(event_id=event_id, seconds=seconds):
+                await self._wish(rules.Extended(event_id, seconds))
+            case wire.EventDefer(event_id=event_id, delay_seconds=delay):
+                await self._wish(rules.Deferred(event_id, delay or 0))
+            case wire.EventFail(event_id=event_id, reason=reason):
+                if event_id in self._known:
+                    self._reasons[event_id] = reason or ""
+                await self._wish(rules.Failed(event_id))
+            case wire.EventNext():
+                return await self._active_event()
+        return None
+
+    def wake(self, priority: Priority) -> None:
+        """Say that an event may wait in a line."""
+        self._promised.add(priority)
+        self._inbox.put_nowait(rules.Woken(priority))
+
+    def stop(self) -> None:
+        """End `run`, after the acks that came before this and within what NATS allows."""
+        self._stopping.set()
+        self._inbox.put_nowait(None)
+
+    async def run(self, client_holds: Iterable[str]) -> None:
+        """
+        Serve the session until `stop`; call once, holding its lease.
+
+        `client_holds` are the events the client says it still has.
+
+        Raises:
+            Unavailable: NATS did not answer when it was time to stop. What was under way may or may not have happened.
+        """
+        try:
+            async with self._lines.listen(self._address, self.wake):
+                await self._begin(frozenset(client_holds))
+                while (happened := await self._next()) is not None:
+                    await self._happened(happened)
+        finally:
+            for wish in self._wishes:
+                if not wish.done():
+                    wish.set_exception(
+                        Unavailable("this session was taken over or is ending; look before you repeat it")
+                    )
+            self._wishes.clear()
+
+    async def _wish(self, wish: rules.Deferred | rules.Extended | rules.Failed) -> None:
+        """Ask something of the lane and wait until it is done, or refused."""
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wishes.append(answer)
+        self._inbox.put_nowait(wish)
+        await answer
+
+    async def _active_event(self) -> wire.EventFrame | None:
+        """Build the frame of the active event once more; that is no delivery."""
+        held = self._lane.active
+        event = None if held is None else self._known.get(held.event_id)
+        if held is None or event is None or held.attempt == 0:
+            return None
+        return build_event_frame(event, await self._body(held), held, names_events=self._client.names_events)
+
+    async def _begin(self, client_holds: frozenset[str]) -> None:
+        self._lines.forget(self._address)
+        restored = await self._insist(lambda: self._stacks.restore(self._address))
+        for _, stored in restored:
+            event, body = decode_event(stored.headers, stored.data)
+            self._known[event.id], self._bodies[event.id] = event, body
+        self._lane = rules.Lane((held for held, _ in restored), client_holds, self._manners)
+        kept = {held.event_id for held in self._lane.stack if held.returns_at is None}
+        for gone in client_holds - kept:
+            await self._client.send(wire.TimedOut(gone))
+        if self._lane.stack and not self._client.names_events:
+            await self._take_kept_acks()
+        waiting = await self._insist(lambda: self._lines.waiting(self._address))
+        await self._happened(rules.Started(frozenset(waiting)))
+
+    @property
+    def unanswered_acks(self) -> tuple[wire.Ack, ...]:
+        """The acks that came too late for `run`; whoever ended it settles them."""
+        return tuple(ack for acks in self._acks.values() for ack in acks)
+
+    async def store_loss(self, *, clean: bool) -> None:
+        """
+        Note that the connection ended while `run` was serving it; call after `run`.
+
+        Raises:
+            Unavailable: not known to be stored. Nothing is lost by it but the count.
+        """
+        stack = self._lane.lost(self._now(), clean=clean)
+        if stack != self._lane.stack:
+            await self._stacks.store(self._address, stack)
+
+    async def _take_kept_acks(self) -> None:
+        """Settle what a client without instances hands in on reconnect, so that it is not given the same again."""
+        deadline = time.monotonic() + FLUSH_SECONDS
+        while self._lane.stack and (left := deadline - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    happened = await self._inbox.get()
+            except TimeoutError:
+                return
+            if happened is None:
+                self._inbox.put_nowait(None)
+                return
+            await self._happened(happened)
+
+    async def _next(self) -> rules.Input | None:
+        """Wait for the next input, keeping what is held alive in JetStream meanwhile; None when it is time to stop."""
+        while True:
+            now = self._now()
+            lane_at = now + wait if (wait := self._lane.wait_seconds(now)) is not None else math.inf
+            try:
+                async with asyncio.timeout(max(0.0, min(lane_at, self._extend_at) - now)):
+                    return await self._inbox.get()
+            except TimeoutError:
+                if self._now() >= lane_at:
+                    return rules.Ticked()
+            self._extend_at = self._now() + IN_PROGRESS_SECONDS
+            for pulled in self._pulled.values():
+                with contextlib.suppress(Unavailable):
+                    # What this misses while NATS is away is given again by it, and recognised.
+                    await self._lines.extend(pulled)
+
+    def _now(self) -> float:
+        return self._epoch + time.monotonic()
+
+    async def _happened(self, happened: rules.Input) -> None:
+        """Feed the lane, do what it says, and feed it what comes of that, until it wants nothing more."""
+        is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed)
+        inputs = deque([happened])
+        while inputs:
+            commands = self._lane.handle(inputs.popleft(), self._now())
+            for command in commands:
+                if is_wish and isinstance(command, rules.Disown):
+                    self._grant(refusal=f"this session does not hold event {command.event_id}")
+                    is_wish = False
+                elif (outcome := await self._do(command)) is not None:
+                    inputs.append(outcome)
+            if is_wish:
+                self._grant()
+                is_wish = False
+
+    def _grant(self, *, refusal: str | None = None) -> None:
+        """Answer the oldest wish."""
+        wish = self._wishes.popleft()
+        if wish.done():
+            return  # whoever asked is gone
+        if refusal is None:
+            wish.set_result(None)
+        else:
+            wish.set_exception(Rejected(refusal))
+
+    async def _do(self, command: rules.Command) -> rules.Input | None:
+        match command:
+            case rules.Pull(priority) if not self._stopping.is_set():
+                return await self._pull(priority)
+            case rules.Deliver(held) if not self._stopping.is_set():
+                await self._deliver(held)
+            case rules.Settle(held):
+                return await self._end(held, EventState.ACKED)
+            case rules.PutBack(held):
+                return await self._put_back(held)
+            case rules.SetAside(held, reason):
+                timed_out = reason == rules.TIMED_OUT
+                outcome = await self._end(held, EventState.TIMED_OUT if timed_out else EventState.DEAD, reason)
+                if self._client.names_events:
+                    await self._client.send(wire.TimedOut(held.event_id))
+                return outcome
+            case rules.Remind(event_id):
+                await self._client.send(wire.Reminder(event_id))
+            case rules.Disown(event_id):
+                await self._note_late_ack(event_id)
+                await self._answer(event_id, settled=False)
+        return None
+
+    async def _pull(self, priority: Priority) -> rules.Input:
+        limit = rules.MAX_NESTED if priority is Priority.INTERRUPT else 1
+        while True:
+            pulled = await self._insist(lambda: self._lines.pull(self._address, priority, max_ack_pending=limit))
+            if pulled is None:
+                if priority in self._promised:
+                    self._promised.discard(priority)
+                    asyncio.get_running_loop().call_later(
+                        LOOK_AGAIN_SECONDS, self._inbox.put_nowait, rules.Woken(priority)
+                    )
+                return rules.Exhausted(priority)
+            try:
+                event, body = decode_event(pulled.headers, pulled.data)
+            except BadPayload as error:
+                await self._discard(pulled, error)
+                continue
+            self._pulled[event.id], self._known[event.id], self._bodies[event.id] = pulled, event, body
+            allowed = event.allowed_seconds or self._default_seconds()
+            return rules.Offered(priority, event.id, pulled.sequence, allowed, event.attempts)
+
+    async def _discard(self, pulled: Pulled, error: BadPayload) -> None:
+        """Set aside what is no event of ours (somebody published to the subject by hand), so that the line goes on."""
+        log.warning(
+            "unreadable",
+            extra={
+                "action": "unreadable",
+                "profile": self._address.profile_id,
+                "tag": self._address.tag,
+                "why": str(error),
+            },
+        )
+        await self._insist(lambda: self._events.bury_unreadable(self._address, pulled.headers, pulled.data))
+        await self._insist(lambda: self._lines.acknowledge(self._address, pulled.sequence, pulled))
+
+    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """
+        Try until NATS answers.
+
+        Raises:
+            Unavailable: it did not, and it is time to stop.
+        """
+        wait, longest = RETRY_SECONDS
+        while True:
+            try:
+                return await attempt()
+            except Unavailable as error:
+                if self._stopping.is_set():
+                    raise
+                log.warning("NATS does not answer, trying again in %.2f s: %s", wait, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stopping.wait()
+            wait = min(wait * 2, longest)
+
+    async def _deliver(self, held: Held) -> None:
+        stack = list(self._lane.stack)
+        await self._insist(lambda: self._stacks.store(self._address, stack))
+        event = self._known[held.event_id]
+        body = await self._body(held)
+        self._bodies.pop(held.event_id, None)
+        frame = build_event_frame(event, body, held, names_events=self._client.names_events)
+        await self._client.send(frame)
+        metrics.DELIVERIES.labels(self._address.profile_id, "true" if held.attempt > 1 else "false").inc()
+        log.info(
+            "delivered",
+            extra={
+                "action": "deliver",
+                "profile": self._address.profile_id,
+                "tag": self._address.tag,
+                "event": held.event_id,
+                "attempt": held.attempt,
+                "priority": held.priority,
+                "waited_ms": round((held.delivered_at - event.created_at.timestamp()) * 1000),
+            },
+        )
+
+    async def _end(self, held: Held, state: EventState, reason: str | None = None) -> rules.Input:
+        summary = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
+        event = self._known[held.event_id]
+        if reason is not None:
+            body = await self._body(held)
+            tried = structs.replace(event, attempts=held.attempt)
+            await self._insist(lambda: self._events.bury(self._address, tried, body, reason=reason))
+        summary = summary or self._reasons.get(held.event_id, "")
+        record = end_record(event, held, state, tag=self._address.tag, summary=summary, reason=reason)
+        await self._insist(lambda: self._history.record(self._address, record))
+        await self._acknowledge(held)
+        metrics.ENDED.labels(self._address.profile_id, state.value).inc()
+        log.info(
+            "ended",
+            extra={
+                "action": state.value,
+                "profile": self._address.profile_id,
+                "tag": self._address.tag,
+                "event": held.event_id,
+                "attempt": held.attempt,
+                "duration_ms": record.duration_ms,
+                "reason": reason,
+            },
+        )
+        await self._answer(held.event_id, settled=True)
+        return rules.Settled(held.event_id)
+
+    async def _put_back(self, held: Held) -> rules.Input:
+        # First the intention: whoever finds the event in the stack after a crash puts it back, and delivers it no more.
+        stack = list(self._lane.stack)
+        await self._insist(lambda: self._stacks.store(self._address, stack))
+        event = structs.replace(self._known[held.event_id], attempts=held.attempt)
+        body = await self._body(held)
+        assert held.returns_at is not None, "the lane says when"
+        at = datetime.fromtimestamp(held.returns_at, UTC) if held.returns_at > self._now() else None
+        await self._insist(lambda: self._events.put_back(self._address, event, body, sequence=held.sequence, at=at))
+        await self._acknowledge(held)
+        return rules.Settled(held.event_id)
+
+    async def _acknowledge(self, held: Held) -> None:
+        event, pulled = self._known[held.event_id], self._pulled.get(held.event_id)
+        await self._insist(lambda: self._events.may_end(self._address, event))
+        await self._insist(lambda: self._lines.acknowledge(self._address, held.sequence, pulled))
+        for known in (self._known, self._bodies, self._pulled, self._reasons):
+            known.pop(held.event_id, None)
+
+    async def _body(self, held: Held) -> bytes:
+        """Return an event's body, which is not kept in memory once it was sent."""
+        body = self._bodies.get(held.event_id)
+        if body is None:
+            stored = await self._insist(lambda: self._lines.read(self._address, held.sequence))
+            if stored is None:
+                log.warning("event %s was deleted from NATS while session %s held it", held.event_id, self._address.tag)
+                return b""
+            _, body = decode_event(stored.headers, stored.data)
+        return body
+
+    async def _note_late_ack(self, event_id: str) -> None:
+        """Record an ack that came after its event's time-out against that event."""
+        acks = self._acks.get(event_id)
+        if acks:
+            late = {event_id: acks[0].summary}
+            await self._insist(lambda: self._history.add_late_acks(self._address, late))
+
+    async def _answer(self, event_id: str, *, settled: bool) -> None:
+        """Confirm acks to a client that asked for it; one of an event that is not held here ended before."""
+        for ack in self._acks.pop(event_id, ()):
+            if ack.request_id is not None:
+                await self._client.send(wire.Response(ack.request_id, {"eventId": event_id, "settled": settled}))
+
+
+async def settle_kept_acks(
+    address: Address,
+    acks: Iterable[wire.SettledAck],
+    *,
+    lines: Lines,
+    stacks: Stacks,
+    events: EventStore,
+    history: History,
+) -> set[str]:
+    """
+    End what a client finished on an earlier connection, whoever holds the session now, and say which events ended so.
+
+    What ended before stays as it is, and is not among them.
+
+    An ack of an event that has timed out meanwhile is recorded against it.
+
+    Raises:
+        Unavailable: not all is confirmed; doing it again does no harm.
+    """
+    summaries = {ack.event_id: ack.summary for ack in acks}
+    ended: set[str] = set()
+    if not summaries:
+        return ended
+    for held, stored in await stacks.restore(address):
+        if held.event_id in summaries:
+            event, _ = decode_event(stored.headers, stored.data)
+            summary = summaries.pop(held.event_id)
+            await history.record(address, end_record(event, held, EventState.ACKED, tag=address.tag, summary=summary))
+            await events.may_end(address, event)
+            await lines.acknowledge(address, held.sequence, None)
+            metrics.ENDED.labels(address.profile_id, EventState.ACKED.value).inc()
+            ended.add(held.event_id)
+    if summaries:
+        await history.add_late_acks(address, summaries)
+    return ended
+
+
+def end_record(
+    event: Event, held: Held, state: EventState, *, tag: str | None, summary: str = "", reason: str | None = None
+) -> HistoryRecord:
+    """Build the history record of an event that ends now; pure but for the clock."""
+    now = datetime.now(UTC)
+    return HistoryRecord(
+        event_id=event.id,
+        source=event.origin.value,
+        state=state,
+        completed_at=now,
+        path=event.path or "",
+        skill=event.skill or "",
+        event_type=event.event_type or "",
+        summary=summary,
+        duration_ms=max(0, round((now.timestamp() - held.delivered_at) * 1000)) if held.delivered_at else 0,
+        timed_out=state is EventState.TIMED_OUT,
+        attempts=held.attempt,
+        session_tag=tag,
+        reason=reason,
+    )

@@ -1,0 +1,65 @@
+"""
+The event frame: what a session is sent of an event. Pure.
+
+`content` of a webhook is the matched skill or prompt, a blank line, and the payload as received; of a cron its prompt;
+of a message its text. Nothing is fenced or escaped here: what is safe to show a model is the plugin's to decide, and
+other clients want the payload byte for byte.
+"""
+
+import base64
+import contextlib
+
+from clawback.model import UNTAGGED_NAME, Event, Held, Origin, Priority
+from clawback.wire import MAX_CONTENT_CHARACTERS, EventFrame
+
+
+def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bool) -> EventFrame:
+    """
+    Build the frame of one delivery.
+
+    `names_events` is false for clients that send no `instanceId`: to those a redelivery is `normal`, since they would
+    take their own first copy for something to interrupt.
+    """
+    encoding, payload = _read(body, event.encoding)
+    again = held.attempt > 1
+    meta = {
+        "source": event.origin.value,
+        "eventId": event.id,
+        "priority": (Priority.NORMAL if again and not names_events else event.priority).value,
+        "attempt": str(held.attempt),
+    }
+    if event.origin is Origin.WEBHOOK:
+        meta |= {
+            "path": event.path or "",
+            "eventType": event.event_type or "",
+            "skill": event.skill or "",
+            "verified": "true" if event.verified else "false",
+        }
+    if event.origin is Origin.SESSION:
+        meta |= {"from": event.sender or UNTAGGED_NAME, "broadcast": "true" if event.broadcast else "false"}
+    if event.delivery_id is not None:
+        meta["deliveryId"] = event.delivery_id
+    if encoding is not None:
+        meta["encoding"] = encoding
+    if event.replay is not None:
+        meta["replay"] = event.replay
+    content = _shorten(payload, event, held)
+    return EventFrame(id=event.id, content=f"{event.skill}\n\n{content}" if event.skill else content, meta=meta)
+
+
+def _read(body: bytes, encoding: str | None) -> tuple[str | None, str]:
+    if encoding is None:
+        # Where the body is no text after all, somebody published it by hand. It must not stop the session.
+        with contextlib.suppress(UnicodeDecodeError):
+            return None, body.decode()
+    return "base64", base64.b64encode(body).decode()
+
+
+def _shorten(payload: str, event: Event, held: Held) -> str:
+    if len(payload) <= MAX_CONTENT_CHARACTERS:
+        return payload
+    return (
+        f"{payload[:MAX_CONTENT_CHARACTERS]}\n\n[cut here by Clawback: {MAX_CONTENT_CHARACTERS:,} of {len(payload):,}"
+        f" characters. The whole payload of {event.id} is kept until the event is acked, as sequence {held.sequence}"
+        f" of its event stream in NATS (docs/operations.md, 'Read one event').]"
+    )

@@ -1,0 +1,399 @@
+"""
+Presence: which connection serves each session, on which server.
+
+The holder of a session's lease is active; other connections of the same address stand by, look every second, and take
+over when the lease is free. The first to come keeps it, because its Claude has the context. Three ways lead past a
+lease that somebody holds: its server answers nothing on its control subject (gone), the server's ping brings no pong
+from the holder (gone), or the newcomer is the same plugin process that reconnected (replaced at once).
+
+A fourth is to ask for it: the holder's server stops giving it events, then writes the lease in the name of the
+connection that asked, which finds it there and begins. So there are never two that serve, and whoever dies on the way
+leaves a lease that others find to be a dead connection's.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from clawback.errors import Conflict, NotFound, Unavailable
+from clawback.fabric.connection import CoreMessage, Fabric
+from clawback.fabric.leases import RENEW_SECONDS, Entry, Leases
+from clawback.model import Address, Lease, encode_json, random_id
+from clawback.wire import CLOSE_REPLACED
+
+PROBE_SECONDS = 5.0
+"""How long the holder of a session has to answer a ping when another client of its tag connects."""
+
+STANDBY_SECONDS = 1.0
+"""How often a standby looks whether the session is free."""
+
+RECLAIM_SECONDS = 3.0
+"""After NATS came back with empty memory, how long standbys leave the session to its former holder."""
+
+FINDING_ATTEMPTS = 5
+"""How often a connection looks for the lease that it was given; another may be given it first."""
+
+log = logging.getLogger("clawback.sessions")
+
+T = TypeVar("T")
+
+
+class Connection(Protocol):
+    """What presence needs of a connection; sessions/socket.py has it."""
+
+    id: str
+    address: Address
+    instance_id: str | None
+    messaging: bool
+    connected_at: datetime
+    ended: asyncio.Event
+    left: asyncio.Event
+
+    async def probe(self, within: float) -> bool:
+        """Ping the client; whether it answered in time. One that did not has left."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket."""
+
+
+_Kind = Literal["serves", "answers", "replace", "yield"]
+
+
+class _Question(Struct, frozen=True):
+    """
+    What one server asks another about a connection.
+
+    Does it serve, does it answer a ping, close it; or let it stand by, and give its lease to the `heir`.
+    """
+
+    kind: _Kind
+    connection_id: str
+    heir: Lease | None = None
+
+
+class _Place(Struct, eq=False):
+    """A connection's place in its session: `look` has a standby look at the lease now, `active` is set for a holder."""
+
+    connection: Connection
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    active: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Holding(Struct, eq=False):
+    """A lease of this server's. `heir` is who gets it next, `given_up` is set once it is not held any more."""
+
+    place: _Place
+    lease: Lease
+    revision: int
+    lose: Callable[[], None]
+    heir: Lease | None = None
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    # A renewal that is under way when the lease is given up would write it anew.
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def connection(self) -> Connection:
+        return self.place.connection
+
+
+class Presence:
+    """This server's connections and the leases they hold. `open` before use, then keep `renew` running."""
+
+    def __init__(self, fabric: Fabric, leases: Leases) -> None:
+        self.server_id = random_id()
+        self._fabric = fabric
+        self._leases = leases
+        self._places: dict[str, _Place] = {}
+        self._held: dict[Address, _Holding] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Answer other servers' questions about this one's connections."""
+        await self._fabric.subscribe(_control_subject(self.server_id), self._asked)
+        self._fabric.on_reconnect(self._renew_all)
+
+    async def take(self, connection: Connection, lose: Callable[[], None]) -> bool:
+        """
+        Make a connection the active one of its session, unless another is; False means stand by.
+
+        `lose` is called once if the lease is lost to another later.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        self._places[connection.id] = _Place(connection)
+        if connection.instance_id is not None:
+            await self._replace_standbys(connection)
+        entry = await self._leases.read(connection.address)
+        if entry is not None and await self._ask(connection, entry, self._claim(connection, entry.lease)):
+            return False
+        return await self._uncut(self._seize(connection, lose, entry))
+
+    async def wait_turn(self, connection: Connection, lose: Callable[[], None]) -> None:
+        """Stand by until the connection is the active one; cancel it to give up."""
+        lease = self._lease(connection)
+        look = self._places[connection.id].look
+        generation = self._fabric.generation
+        try:
+            while True:
+                look.clear()
+                with contextlib.suppress(Unavailable):
+                    await self._uncut(self._leases.stand_by(connection.address, lease))
+                    entry = await self._leases.read(connection.address)
+                    # One in its own name was given to it, or is its own again: `_ask` calls that free.
+                    free = entry is None or not await self._ask(connection, entry, "serves")
+                    if free and await self._uncut(self._seize(connection, lose, entry)):
+                        return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STANDBY_SECONDS):
+                        await look.wait()
+                if self._fabric.generation != generation:
+                    generation = self._fabric.generation
+                    await asyncio.sleep(RECLAIM_SECONDS)
+        finally:
+            with contextlib.suppress(Unavailable):
+                await self._leases.stand_down(connection.address, lease)
+
+    async def take_over(self, connection_id: str) -> None:
+        """
+        Make a connection of this server, which stands by, the active one; nothing where it is.
+
+        Returns once the former holder is given nothing any more and the session is this connection's.
+
+        Raises:
+            NotFound: the connection has ended.
+            Conflict: another connection became the active one at the same moment.
+            Unavailable: NATS did not answer, or the holder has not let go yet and will do so as soon as it can.
+        """
+        place = self._places.get(connection_id)
+        if place is None:
+            raise NotFound("only a connected session can be made the active one: connect, then ask again")
+        if place.active.is_set():
+            return
+        address, lease = place.connection.address, self._lease(place.connection)
+        entry = await self._leases.read(address)
+        if entry is None:
+            await self._leases.create(address, lease)
+        elif entry.lease.connection_id != connection_id:
+            if await self._ask(place.connection, entry, "yield", lease):
+                raise Unavailable(
+                    "the active session of this tag has not let go yet; this one follows by itself as soon as it has"
+                )
+            # Whoever is gone gave its lease to nobody, or released it on leaving; if it did give it, neither is done.
+            if await self._leases.replace(address, lease, entry.revision) is None:
+                await self._leases.create(address, lease)
+        for _ in range(FINDING_ATTEMPTS):
+            entry = await self._leases.read(address)
+            if entry is None or entry.lease.connection_id != connection_id:
+                raise Conflict(
+                    "another session of this tag became the active one at the same moment: look, and ask again"
+                )
+            place.look.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STANDBY_SECONDS):
+                    await place.active.wait()
+                    return
+        raise Unavailable("NATS does not answer; this session becomes the active one when it does")
+
+    async def stand_aside(self, connection: Connection) -> None:
+        """Give the session to whoever asked for it; call when nothing is given to the connection any more."""
+        holding = self._held.get(connection.address)
+        if holding is not None and holding.connection is connection:
+            await self._give_up(holding)
+
+    async def leave(self, connection: Connection) -> None:
+        """Give up what a connection held, so that a standby can follow at once."""
+        self._places.pop(connection.id, None)
+        await self.stand_aside(connection)
+
+    async def of_profile(self, profile_id: str) -> list[Entry]:
+        """
+        List a profile's connections on every server.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        entries = await self._leases.of_profile(profile_id)
+        # One that takes over is both for a moment: it is listed as what it is now.
+        active = {entry.lease.connection_id for entry in entries if entry.active}
+        return [entry for entry in entries if entry.active or entry.lease.connection_id not in active]
+
+    def active_here(self, profile_id: str) -> list[Connection]:
+        """List the connections that serve sessions of a profile on this server."""
+        return [
+            holding.connection
+            for address, holding in self._held.items()
+            if address.profile_id == profile_id and not holding.connection.ended.is_set()
+        ]
+
+    async def renew(self) -> None:
+        """Keep this server's leases alive, for as long as it runs."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            with contextlib.suppress(Unavailable):
+                await self._renew_all()
+
+    async def _renew_all(self) -> None:
+        for address, holding in list(self._held.items()):
+            async with holding.writing:
+                if self._held.get(address) is not holding:
+                    continue
+                revision = await self._renewed(holding)
+                if revision is not None:
+                    holding.revision = revision
+                    continue
+                self._forget(holding)
+            log.info("lost", extra={"action": "lease_lost", "profile": address.profile_id, "tag": address.tag})
+            holding.lose()
+
+    async def _give_up(self, holding: _Holding) -> None:
+        """Give a lease to its heir, or to whoever comes first."""
+        address = holding.connection.address
+        async with holding.writing:
+            if self._held.get(address) is not holding:
+                return
+            try:
+                # What is not known to be written is found by the others: they ask whether its connection serves.
+                with contextlib.suppress(Unavailable):
+                    if holding.heir is None:
+                        await self._leases.release(address, holding.revision)
+                    else:
+                        await self._leases.replace(address, holding.heir, holding.revision)
+            finally:
+                self._forget(holding)
+
+    def _forget(self, holding: _Holding) -> None:
+        if self._held.get(holding.connection.address) is holding:
+            del self._held[holding.connection.address]
+        holding.place.active.clear()
+        holding.given_up.set()
+
+    async def _renewed(self, holding: _Holding) -> int | None:
+        """Write a lease again; its new revision, or None when it is another's."""
+        address = holding.connection.address
+        # After a restart of NATS the bucket is empty; whoever served the session has the first right to it.
+        revision = await self._leases.replace(address, holding.lease, holding.revision) or await self._leases.create(
+            address, holding.lease
+        )
+        if revision is None:
+            # It may be ours all the same, by a write that was stored without our being told.
+            entry = await self._leases.read(address)
+            if entry is not None and entry.lease.connection_id == holding.connection.id:
+                return entry.revision
+        return revision
+
+    async def _seize(self, connection: Connection, lose: Callable[[], None], gone: Entry | None) -> bool:
+        """Take a lease that is free, or that was left behind by a holder known to be gone."""
+        lease = self._lease(connection)
+        revision = await self._leases.create(connection.address, lease)
+        if revision is None and gone is not None:
+            revision = await self._leases.replace(connection.address, lease, gone.revision)
+        if revision is None:
+            return False
+        place = self._places[connection.id]
+        self._held[connection.address] = _Holding(place, lease, revision, lose)
+        place.active.set()
+        return True
+
+    async def _uncut(self, write: Coroutine[Any, Any, T]) -> T:
+        """Carry a write through even when its caller is cancelled, so that what follows knows what there is to undo."""
+        task = asyncio.create_task(write)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def _replace_standbys(self, connection: Connection) -> None:
+        """End what is left of this client's earlier connections; one that waits could take the session over, dead."""
+        for entry in await self._leases.standbys(connection.address):
+            if entry.lease.instance_id == connection.instance_id:
+                await self._ask(connection, entry, "replace")
+
+    def _claim(self, connection: Connection, lease: Lease) -> Literal["answers", "replace"]:
+        same = connection.instance_id is not None and connection.instance_id == lease.instance_id
+        return "replace" if same else "answers"
+
+    async def _ask(self, connection: Connection, entry: Entry, kind: _Kind, heir: Lease | None = None) -> bool:
+        """
+        Ask the server of a connection whether it is still there, on behalf of another one.
+
+        Raises:
+            Unavailable: it is we who are cut off from NATS.
+        """
+        if entry.lease.connection_id == connection.id:
+            # Its own, by a write that was stored without our being told.
+            return False
+        question = _Question(kind, entry.lease.connection_id, heir)
+        generation = self._fabric.generation
+        try:
+            answer = await self._fabric.request(
+                _control_subject(entry.lease.server_id), encode_json(question), timeout=PROBE_SECONDS * 2
+            )
+        except NotFound:
+            return False
+        except Unavailable:
+            if self._fabric.problem() is not None or self._fabric.generation != generation:
+                raise
+            # Silent for twice as long as its client may be: frozen or cut off. It finds its lease gone when it is back.
+            return False
+        return answer == b"yes"
+
+    def _asked(self, message: CoreMessage) -> None:
+        task = asyncio.create_task(self._reply(message), name="presence reply")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reply(self, message: CoreMessage) -> None:
+        question = msgspec.json.decode(message.data, type=_Question)
+        place = self._places.get(question.connection_id)
+        connection = None if place is None else place.connection
+        there = connection is not None and not connection.ended.is_set()
+        if connection is not None and there:
+            if question.kind == "replace":
+                await connection.close(CLOSE_REPLACED, "replaced by a new connection of the same instance")
+                there = False
+            elif question.kind == "answers":
+                there = await connection.probe(PROBE_SECONDS)
+            elif question.kind == "yield":
+                there = not await self._yielded(connection, question.heir)
+        if connection is not None and connection.ended.is_set():
+            # Answer once the session is free, so that two never serve it; a stuck one loses its lease instead.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_SECONDS / 2):
+                    await connection.left.wait()
+        with contextlib.suppress(Unavailable):
+            await self._fabric.send(message.reply, b"yes" if there else b"no")
+
+    async def _yielded(self, connection: Connection, heir: Lease | None) -> bool:
+        """Have a connection stand by, and say whether it does; the first to ask for its session is the heir."""
+        holding = self._held.get(connection.address)
+        if holding is None or holding.connection is not connection:
+            return True
+        holding.heir = holding.heir or heir
+        holding.lose()
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await holding.given_up.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _lease(self, connection: Connection) -> Lease:
+        return Lease(
+            server_id=self.server_id,
+            connection_id=connection.id,
+            connected_at=connection.connected_at,
+            instance_id=connection.instance_id,
+            messaging=connection.messaging,
+        )
+
+
+def _control_subject(server_id: str) -> str:
+    return f"ctl.{server_id}"

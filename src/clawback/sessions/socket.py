@@ -1,0 +1,529 @@
+"""
+The WebSocket at `/ws`: one connection from its first frame to its last.
+
+It authenticates, keeps the heartbeat, reads frames and hands them on: acks to the dispatcher, requests to the
+operations. What may be sent when is the lane's business, who is active that of presence.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from clawback import __version__, wire
+from clawback.errors import ClawbackError, ProtocolViolation, Rejected, Unauthorized, Unavailable
+from clawback.fabric.subjects import normalise_tag
+from clawback.model import Address, TokenRecord, random_id
+from clawback.sessions.dispatcher import Dispatcher
+from clawback.sessions.presence import Presence
+
+AUTH_SECONDS = 10.0
+"""How long the first frame may take."""
+
+MAX_AUTH_BYTES = 256 * 1024
+"""Of the first frame: a token, and the journal of an hour offline."""
+
+MAX_INSTANCE_CHARACTERS = 128
+"""Of an `instanceId`, which is stored with the lease and written again at every renewal."""
+
+MAX_UNAUTHENTICATED = 256
+"""Sockets that have not authenticated yet, in all."""
+
+FRAME_BUDGET = 2_000
+"""Frames a client may send at once: twice what existing clients keep of acks while offline."""
+
+FRAMES_PER_SECOND = 200.0
+"""How fast the budget refills."""
+
+MAX_REQUESTS = 100
+"""Requests of one connection that may wait for their answer."""
+
+CLOSE_SECONDS = 5.0
+"""How long an ended connection may take to settle the acks it had sent."""
+
+CLOSE_FRAME_SECONDS = 1.0
+"""How long a close frame may wait behind what the client does not read."""
+
+RETRY_SECONDS = 0.5
+"""Between attempts to settle the ack of a standby while NATS is away."""
+
+SEND_SECONDS = 30.0
+"""How long a client may take to read a frame before it counts as gone."""
+
+CLEAN_CODES = frozenset({1000, 1001})
+"""Close codes that say goodbye: done, and going away."""
+
+NO_CODE = 1005
+"""A close frame without a code. uvicorn says it of a lost connection too, but gives no reason with it then."""
+
+MAX_REASON_BYTES = 123
+"""RFC 6455, 5.5: a close frame holds 125 bytes, two of them the code."""
+
+log = logging.getLogger("clawback.sessions")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+_Asked = wire.Request | wire.Ack | wire.Response
+"""What waits for its turn: a request, the ack of a standby, or the ready answer to a request that was malformed."""
+
+
+class Disconnected(Exception):
+    """The peer is gone: `goodbye` True when it said so, False when it did not, None when the server stops."""
+
+    def __init__(self, *, goodbye: bool | None) -> None:
+        super().__init__()
+        self.goodbye = goodbye
+
+
+class Connection:
+    """
+    One authenticated client.
+
+    `ended` is set when no frame comes or goes any more, `left` once its session is free for others. `goodbye` says how
+    the client left: True with a close frame, False without or in breach of the protocol; None while it has not, or when
+    it was the server's doing.
+    """
+
+    def __init__(
+        self, receive: Receive, send: Send, auth: wire.Auth, address: Address, *, token_id: str, token_hash: str
+    ) -> None:
+        self.id = random_id()
+        self.address = address
+        self.token_id = token_id
+        self.token_hash = token_hash
+        self.instance_id = auth.instance_id or None
+        self.names_events = self.instance_id is not None
+        self.messaging = auth.session_messaging
+        self.connected_at = datetime.now(UTC)
+        self.ended = asyncio.Event()
+        self.left = asyncio.Event()
+        self.goodbye: bool | None = None
+        self._receive = receive
+        self._send = send
+        self._heard = asyncio.Event()
+        self._heard_at = asyncio.get_running_loop().time()
+        self._budget = float(FRAME_BUDGET)
+
+    async def send(self, message: wire.ServerMessage) -> None:
+        """Send one frame; does nothing once the connection has ended, and ends it when the client does not read."""
+        if self.ended.is_set():
+            return
+        frame = wire.encode(message).decode()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "websocket.send", "text": frame})
+        except TimeoutError:
+            await self.close(wire.CLOSE_SILENT, f"no frame was read for {SEND_SECONDS:.0f} s", goodbye=False)
+        except (OSError, RuntimeError) as error:
+            # The socket closed under the frame; ASGI has no narrower word for it. How, the reader is told.
+            log.debug("connection %s takes no frames any more: %s", self.id, error)
+
+    async def announce(self, role: str) -> None:
+        """Tell a client that knows of roles which one it has now."""
+        if self.names_events:
+            await self.send(wire.Role(role))
+
+    async def receive(self) -> str:
+        """
+        Wait for the next frame.
+
+        Raises:
+            Disconnected: there will be none.
+            ProtocolViolation: the frame is binary.
+        """
+        frame = await receive_frame(self._receive)
+        now = asyncio.get_running_loop().time()
+        self._budget = min(FRAME_BUDGET, self._budget + (now - self._heard_at) * FRAMES_PER_SECOND) - 1
+        self._heard_at = now
+        self._heard.set()
+        if self._budget < 0:
+            await self.close(wire.CLOSE_FLOOD, f"more than {FRAMES_PER_SECOND:.0f} frames a second", goodbye=False)
+            raise Disconnected(goodbye=False)
+        return frame
+
+    async def beat(self) -> None:
+        """Ping until the client has been silent for too long; then the connection has ended."""
+        loop = asyncio.get_running_loop()
+        ping_at = loop.time() + wire.HEARTBEAT_SECONDS
+        while (now := loop.time()) < (gone_at := self._heard_at + wire.SILENCE_SECONDS):
+            await asyncio.sleep(min(ping_at, gone_at) - now)
+            if loop.time() >= ping_at:
+                ping_at += wire.HEARTBEAT_SECONDS
+                await self.send(wire.Ping())
+        await self.close(wire.CLOSE_SILENT, f"silent for {wire.SILENCE_SECONDS:.0f} s", goodbye=False)
+
+    async def probe(self, within: float) -> bool:
+        """Ping the client; whether anything came back in time. One that did not answer has left."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(within):
+                await self.send(wire.Ping())
+                await self._heard.wait()
+        except TimeoutError:
+            await self.close(wire.CLOSE_SILENT, "no pong when another client of this tag connected", goodbye=False)
+            return False
+        return True
+
+    async def close(self, code: int, reason: str, *, goodbye: bool | None = None) -> None:
+        """Close the socket; its frames end here whatever the peer does."""
+        if self.end(goodbye=goodbye):
+            await close_socket(self._send, code, reason)
+
+    def end(self, *, goodbye: bool | None) -> bool:
+        """Note that no frame comes or goes any more; False where it had ended before, and then its first end counts."""
+        if self.ended.is_set():
+            return False
+        self.goodbye = goodbye
+        self.ended.set()
+        return True
+
+
+class Bridge:
+    """
+    The ASGI application at `/ws`.
+
+    `verify` turns a token into its hash and record or raises Unauthorized; `operate` carries out a request and returns
+    its `data`; `settle_journal` ends events acked on an earlier connection and names them; `dispatcher` makes the
+    driver of a connection that became active, `activated` is told of each before it serves.
+    """
+
+    def __init__(
+        self,
+        presence: Presence,
+        *,
+        verify: Callable[[str], Awaitable[tuple[str, TokenRecord]]],
+        operate: Callable[[Connection, wire.Request], Awaitable[Any]],
+        settle_journal: Callable[[Address, tuple[wire.SettledAck, ...]], Awaitable[set[str]]],
+        dispatcher: Callable[[Connection], Dispatcher],
+        activated: Callable[[Connection], Awaitable[None]],
+    ) -> None:
+        self._presence = presence
+        self._verify = verify
+        self._operate = operate
+        self._settle_journal = settle_journal
+        self._dispatcher = dispatcher
+        self._activated = activated
+        self._unauthenticated = 0
+        self._connections: set[Connection] = set()
+        self._dispatchers: dict[Connection, Dispatcher] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        await receive()  # websocket.connect
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            # Plugins send no Origin; a browser always does, and no page has business here (cross-site WebSocket).
+            await send({"type": "websocket.close"})
+            return
+        if self._stopping or self._unauthenticated >= MAX_UNAUTHENTICATED:
+            await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        self._unauthenticated += 1
+        try:
+            connection, auth = await self._welcome(receive, send)
+        except Disconnected:
+            return
+        except ProtocolViolation as error:
+            await close_socket(send, wire.CLOSE_VIOLATION, str(error))
+            return
+        except Unauthorized as error:
+            await close_socket(send, wire.CLOSE_UNAUTHORIZED, str(error))
+            return
+        except Unavailable:
+            log.warning("closing a connection that could not be checked: NATS does not answer")
+            await close_socket(send, wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
+            return
+        finally:
+            self._unauthenticated -= 1
+        _log_life("connected", connection)
+        try:
+            await self._serve(connection, auth)
+        finally:
+            self._connections.discard(connection)
+            connection.left.set()
+            _log_life("disconnected", connection)
+
+    async def ask(self, connection_id: str | None, request: wire.HeldRequest) -> wire.EventFrame | None:
+        """
+        Ask the dispatcher of a connection about an event that its session holds.
+
+        Raises:
+            Rejected: the connection stands by, or its session does not hold the event.
+            Unavailable: the session moved elsewhere before it was done.
+        """
+        for connection, dispatcher in self._dispatchers.items():
+            if connection.id == connection_id:
+                return await dispatcher.answer(request)
+        raise Rejected("this connection stands by and holds no events: the active session of its tag does")
+
+    def revoke(self, token_hash: str) -> None:
+        """Close every connection that was opened with a token that is revoked now."""
+        for connection in self._connections:
+            if connection.token_hash == token_hash:
+                closing = connection.close(wire.CLOSE_UNAUTHORIZED, "this token was revoked; run: clawback login")
+                task = asyncio.create_task(closing, name=f"revoke {connection.id}")
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    async def stop(self) -> None:
+        """Close every connection, and wait until their sessions are free for other servers."""
+        self._stopping = True
+        connections = list(self._connections)
+        await asyncio.gather(*(c.close(wire.CLOSE_RESTART, "the server is restarting") for c in connections))
+        await asyncio.gather(*(c.left.wait() for c in connections))
+
+    async def _welcome(self, receive: Receive, send: Send) -> tuple[Connection, wire.Auth]:
+        """
+        Accept a socket and authenticate its client.
+
+        Raises:
+            Disconnected, ProtocolViolation, Unauthorized, Unavailable: it is none of ours.
+        """
+        await send({"type": "websocket.accept"})
+        connection, auth = await self._authenticate(receive, send)
+        self._connections.add(connection)
+        try:
+            # What was revoked while it was being checked for the first time closed nothing: it was not known yet.
+            await self._verify(auth.token)
+            if self._stopping:
+                raise Unavailable("the server is being stopped")
+        except ClawbackError:
+            self._connections.discard(connection)
+            connection.left.set()
+            raise
+        return connection, auth
+
+    async def _authenticate(self, receive: Receive, send: Send) -> tuple[Connection, wire.Auth]:
+        try:
+            async with asyncio.timeout(AUTH_SECONDS):
+                frame = await receive_frame(receive)
+        except TimeoutError as error:
+            raise ProtocolViolation(f"no auth message within {AUTH_SECONDS:.0f} s") from error
+        if len(frame) > MAX_AUTH_BYTES:
+            raise ProtocolViolation(f"the auth message is over {MAX_AUTH_BYTES} bytes")
+        auth = wire.decode_client(frame)
+        if not isinstance(auth, wire.Auth):
+            raise ProtocolViolation("the first message must be auth")
+        if len(auth.instance_id or "") > MAX_INSTANCE_CHARACTERS:
+            raise ProtocolViolation(f"the instanceId is over {MAX_INSTANCE_CHARACTERS} characters")
+        token_hash, token = await self._verify(auth.token)
+        try:
+            address = Address(token.profile_id, normalise_tag(auth.session_tag))
+        except Rejected as error:
+            raise ProtocolViolation(str(error)) from error
+        return Connection(receive, send, auth, address, token_id=token.id, token_hash=token_hash), auth
+
+    async def _serve(self, connection: Connection, auth: wire.Auth) -> None:
+        requests: asyncio.Queue[_Asked] = asyncio.Queue(MAX_REQUESTS)
+        session = asyncio.create_task(self._attend(connection, auth), name=f"session {connection.id}")
+        helpers: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._read(connection, requests), name=f"reader {connection.id}"),
+            asyncio.create_task(connection.beat(), name=f"heartbeat {connection.id}"),
+            asyncio.create_task(self._answer(connection, requests), name=f"requests {connection.id}"),
+            asyncio.create_task(connection.ended.wait(), name=f"end of {connection.id}"),
+        ]
+        try:
+            await asyncio.wait([session, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await connection.close(wire.CLOSE_ERROR, "the server had an error; try again")
+            for task in helpers:
+                task.cancel()
+            await self._wind_down(connection, session)
+            failures = await asyncio.gather(*helpers, session, return_exceptions=True)
+            for failure in failures:
+                if isinstance(failure, Exception):
+                    log.error("connection %s failed", connection.id, exc_info=failure)
+
+    async def _wind_down(self, connection: Connection, session: asyncio.Task[None]) -> None:
+        """Let the dispatcher settle the acks it was given, then free the session."""
+        dispatcher = self._dispatchers.get(connection)
+        try:
+            if dispatcher is not None:
+                dispatcher.stop()
+                await asyncio.wait([session], timeout=CLOSE_SECONDS)
+            session.cancel()
+            await asyncio.wait([session])
+            if dispatcher is not None and connection.goodbye is not None:
+                with contextlib.suppress(Unavailable):
+                    await dispatcher.store_loss(clean=connection.goodbye)
+        finally:
+            await self._presence.leave(connection)
+
+    async def _attend(self, connection: Connection, auth: wire.Auth) -> None:
+        """Serve the session while the connection is its active one, stand by while it is not."""
+        client_holds = auth.inflight
+        greeted = False
+        while not connection.ended.is_set():
+            dispatcher = self._dispatcher(connection)
+            try:
+                if not greeted:
+                    await self._settle_journal(connection.address, auth.acked)
+                    active = await self._presence.take(connection, dispatcher.stop)
+                    if active:
+                        await self._activated(connection)
+                    await connection.send(_greeting(connection, active=active))
+                    greeted = True
+                else:
+                    active = False
+                    await connection.announce("standby")
+                if not active:
+                    await self._presence.wait_turn(connection, dispatcher.stop)
+                    await self._activated(connection)
+                    await connection.announce("active")
+                self._dispatchers[connection] = dispatcher
+                await dispatcher.run(client_holds)
+            except Unavailable as error:
+                log.warning("connection %s: %s", connection.id, error)
+                await connection.close(wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
+            finally:
+                self._dispatchers.pop(connection, None)
+            await self._step_down(connection, dispatcher.unanswered_acks)
+            # Whoever has the session now is given what this client held; its late acks still count.
+            client_holds = ()
+
+    async def _step_down(self, connection: Connection, acks: Iterable[wire.Ack]) -> None:
+        """Leave the session to whoever asked for it; a connection that ended frees it once its losses are stored."""
+        if not connection.ended.is_set():
+            # Before it moves, or the next one would be given what is done. Unsettled, it is: at least once.
+            with contextlib.suppress(Unavailable):
+                for ack in acks:
+                    await self._settle(connection, ack)
+            await self._presence.stand_aside(connection)
+
+    async def _read(self, connection: Connection, requests: asyncio.Queue[_Asked]) -> None:
+        try:
+            while True:
+                await self._take(connection, await connection.receive(), requests)
+        except Disconnected as gone:
+            connection.end(goodbye=gone.goodbye)
+        except ProtocolViolation as error:
+            await connection.close(wire.CLOSE_VIOLATION, str(error), goodbye=False)
+
+    async def _take(self, connection: Connection, frame: str, requests: asyncio.Queue[_Asked]) -> None:
+        try:
+            message = wire.decode_client(frame)
+        except ProtocolViolation as error:
+            # A request with a wrong field is the user's mistake, not the client's: it is told, and the session goes on.
+            request_id = wire.request_id_of(frame)
+            if request_id is None:
+                raise
+            self._queue(requests, wire.Response(request_id, None, str(error)))
+            return
+        match message:
+            case wire.Pong():
+                pass
+            case wire.Ack() if (dispatcher := self._dispatchers.get(connection)) is not None:
+                dispatcher.ack(message)
+            case wire.Ack():
+                # Of a standby, or before `auth_ok`. Waits for room: a client may have kept hundreds while offline.
+                await requests.put(message)
+            case wire.Auth():
+                raise ProtocolViolation("already authenticated; open a new connection instead")
+            case _:
+                self._queue(requests, message)
+
+    def _queue(self, requests: asyncio.Queue[_Asked], asked: _Asked) -> None:
+        try:
+            requests.put_nowait(asked)
+        except asyncio.QueueFull as error:
+            raise ProtocolViolation(f"more than {MAX_REQUESTS} requests wait for their answer") from error
+
+    async def _answer(self, connection: Connection, requests: asyncio.Queue[_Asked]) -> None:
+        """Carry out what was asked, one after another, so that the answers come in order."""
+        while True:
+            request = await requests.get()
+            if isinstance(request, wire.Ack):
+                await self._settle(connection, request)
+                continue
+            if isinstance(request, wire.Response):
+                await connection.send(request)
+                continue
+            try:
+                data = await self._operate(connection, request)
+                await connection.send(wire.Response(request.request_id, data))
+            except ClawbackError as error:
+                await connection.send(wire.Response(request.request_id, None, str(error)))
+            except Exception:
+                # A bug in one operation must not end the session that asked for it.
+                log.exception("request %s failed", type(request).__name__)
+                sorry = "the server had an error; its log says more"
+                await connection.send(wire.Response(request.request_id, None, sorry))
+
+    async def _settle(self, connection: Connection, ack: wire.Ack) -> None:
+        """End what a connection acks that is not active; until NATS answers, because an ack may not be given up."""
+        while True:
+            try:
+                ended = await self._settle_journal(connection.address, (wire.SettledAck(ack.event_id, ack.summary),))
+            except Unavailable as error:
+                log.warning("an ack waits for NATS: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        if ack.request_id is not None:
+            await connection.send(wire.Response(ack.request_id, {"eventId": ack.event_id, "settled": bool(ended)}))
+
+
+def _greeting(connection: Connection, *, active: bool) -> wire.AuthOk:
+    return wire.AuthOk(
+        protocol=wire.PROTOCOL_VERSION,
+        profile_id=connection.address.profile_id,
+        session_tag=connection.address.tag,
+        role="active" if active else "standby",
+        heartbeat_seconds=wire.HEARTBEAT_SECONDS,
+        server=wire.ServerInfo(__version__),
+    )
+
+
+def _log_life(what: str, connection: Connection) -> None:
+    log.info(
+        what,
+        extra={
+            "action": what,
+            "profile": connection.address.profile_id,
+            "tag": connection.address.tag,
+            "connection": connection.id,
+            "goodbye": connection.goodbye,
+        },
+    )
+
+
+async def receive_frame(receive: Receive) -> str:
+    """
+    Wait for a text frame.
+
+    Raises:
+        Disconnected: the peer is gone.
+        ProtocolViolation: it sent a binary frame.
+    """
+    message = await receive()
+    if message["type"] == "websocket.disconnect":
+        code = message.get("code")
+        if code == wire.CLOSE_RESTART:
+            # The server software's own, at shutdown: nobody left, and nobody crashed.
+            raise Disconnected(goodbye=None)
+        raise Disconnected(goodbye=code in CLEAN_CODES or (code == NO_CODE and "reason" in message))
+    text: str | None = message.get("text")
+    if text is None:
+        raise ProtocolViolation("frames are JSON text, not binary")
+    return text
+
+
+async def close_socket(send: Send, code: int, reason: str) -> None:
+    """Close a WebSocket that may be closed already, and may be stuck; the reason is cut to what a close frame holds."""
+    cut = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    with contextlib.suppress(OSError, RuntimeError):
+        async with asyncio.timeout(CLOSE_FRAME_SECONDS):
+            await send({"type": "websocket.close", "code": code, "reason": cut})
+
+
+async def _refuse(send: Send, status: HTTPStatus) -> None:
+    """Answer a handshake with an HTTP status; that clients come again is what their backoff is for."""
+    await send({"type": "websocket.http.response.start", "status": status.value, "headers": [(b"retry-after", b"5")]})
+    await send({"type": "websocket.http.response.body", "body": b""})

@@ -1,0 +1,387 @@
+"""
+The server's settings: one table, read from flags, then `CLAWBACK_…` variables, then a TOML file, then defaults.
+
+A secret may be named by file instead of value: `CLAWBACK_MASTER_KEY_FILE`, or `master_key_file` in TOML. Whatever is
+wrong stops the start with a ConfigError that names the setting, where it was read, what was read (never of a secret)
+and what is accepted. An unknown name is an error too: a typing mistake must not quietly become the default.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+from msgspec import Struct
+
+from clawback.accounts.vault import parse_key
+from clawback.errors import ConfigError
+from clawback.private_files import read_private_file
+
+PREFIX = "CLAWBACK_"
+CONFIG_FILE_VARIABLE = "CLAWBACK_CONFIG_FILE"
+CONFIG_FILE_NAME = "clawback.toml"
+
+PLUGIN_VARIABLES = frozenset({"CLAWBACK_SESSION", "CLAWBACK_CONFIG"})
+"""Read by `clawback channel`; a shell that has them may start a server too."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+MAX_BODY_BYTES = 25 * MIB
+"""GitHub's own cap. A larger body could be stored, but nothing that reads events takes it: fabric/events.py."""
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True):
+    """
+    What `clawback serve` runs with; each field's meaning stands in `SETTINGS`.
+
+    `nats_url` is None where the server starts its own NATS under `data_dir`. `public_url` has no slash at its end.
+    `origins` says where each setting that is not a default was read.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    data_dir: Path = msgspec.field(default_factory=lambda: platformdirs.user_data_path("clawback", appauthor=False))
+    public_url: str = ""
+    nats_url: str | None = None
+    nats_user: str | None = None
+    nats_password: str | None = None
+    shards: int = 8
+    replicas: int = 1
+    max_body_bytes: int = MAX_BODY_BYTES
+    master_key: str | None = None
+    origins: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        """Fill in the public URL, which by default is where the server listens."""
+        if not self.public_url:
+            msgspec.structs.force_setattr(self, "public_url", f"http://{_reachable(self.host)}:{self.port}")
+
+    def __repr__(self) -> str:
+        return f"ServerSettings({', '.join(self.describe())})"
+
+    def describe(self) -> list[str]:
+        """Write each effective setting with its origin, secrets hidden; for the log at the start."""
+        lines = []
+        for setting in SETTINGS:
+            value = getattr(self, setting.name)
+            shown = "unset" if value is None else setting.show(str(value))
+            lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
+        return lines
+
+
+def _reachable(host: str) -> str:
+    """Write a listen address as the host of a URL for this machine: a wildcard is no place to connect to."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+# --- what a setting's text may be; each parser raises ValueError ---------------------------------------------------
+
+
+def _text(text: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError
+    return text
+
+
+def _secret_text(text: str) -> str:
+    return text
+
+
+def _key_text(text: str) -> str:
+    parse_key(text)
+    return text
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() would also take "1_0", "+5" and the digits of any script.
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+def _replicas(text: str) -> int:
+    if text not in ("1", "3", "5"):
+        raise ValueError
+    return int(text)
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,12}) ?(KiB|MiB)?", text)
+    if match is None:
+        raise ValueError
+    size = int(match[1]) * {None: 1, "KiB": KIB, "MiB": MIB}[match[2]]
+    if not KIB <= size <= MAX_BODY_BYTES:
+        raise ValueError
+    return size
+
+
+def _directory(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _public_url(text: str) -> str:
+    url = urlsplit(_text(text))
+    if url.scheme not in ("http", "https") or not url.hostname or url.username is not None or url.query or url.fragment:
+        raise ValueError
+    _ = url.port  # raises ValueError where it is no port
+    return text.rstrip("/")
+
+
+def _nats_url(text: str) -> str:
+    for part in _text(text).split(","):
+        url = urlsplit(part)
+        if url.scheme not in ("nats", "tls") or not url.hostname:
+            raise ValueError
+        _ = url.port
+    return text
+
+
+def _plain(text: str) -> str:
+    return repr(text) if not text.isprintable() or text != text.strip() else text
+
+
+def _hidden(_text: str) -> str:
+    return "(hidden)"
+
+
+def _without_userinfo(text: str) -> str:
+    # All from the scheme to the last @ of all: a password that was not escaped may hold a comma, / or @ itself.
+    return re.sub(r"^(\w+://)?.*@", r"\1…@", _plain(text))
+
+
+class Setting(NamedTuple):
+    """One row of the table. `flag` rows are also flags of `clawback serve`; `show` writes a value without a secret."""
+
+    name: str
+    parse: Callable[[str], Any]
+    accepts: str
+    help: str
+    flag: bool = False
+    show: Callable[[str], str] = _plain
+
+    @property
+    def variable(self) -> str:
+        """The environment variable it is read from."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def secret(self) -> bool:
+        """Whether it may be given as a file, and is never shown."""
+        return self.show is _hidden
+
+
+SETTINGS = (
+    Setting("host", _text, "a host name or an IP address", "address to listen on", flag=True),
+    Setting("port", _number(1, 65535), "a number from 1 to 65535", "port to listen on", flag=True),
+    Setting("data_dir", _directory, "a path", "where the server keeps its NATS and its key", flag=True),
+    Setting(
+        "public_url",
+        _public_url,
+        "an http:// or https:// URL without user, query and fragment",
+        "the server's URL as senders of webhooks see it (default: where it listens)",
+        flag=True,
+    ),
+    Setting(
+        "nats_url",
+        _nats_url,
+        "nats:// or tls:// URLs, separated by commas",
+        "a NATS with JetStream to use (default: the server starts its own under the data directory)",
+        flag=True,
+        show=_without_userinfo,
+    ),
+    Setting("nats_user", _text, "a name without white space", "user at nats_url"),
+    Setting("nats_password", _secret_text, "any text", "password at nats_url", show=_hidden),
+    Setting(
+        "shards",
+        _number(1, 64),
+        "a number from 1 to 64",
+        "streams that events are spread over; what the first start on a NATS chose stays",
+    ),
+    Setting("replicas", _replicas, "1, 3 or 5", "copies that a NATS cluster keeps of everything"),
+    Setting(
+        "max_body_bytes",
+        _size,
+        "bytes, or a number with KiB or MiB, from 1 KiB to 25 MiB",
+        "the largest webhook body (default 25 MiB, GitHub's own limit and the most there can be)",
+    ),
+    Setting(
+        "master_key",
+        _key_text,
+        "base64 of 32 bytes",
+        "seals webhook secrets (default: the first start makes <data_dir>/master.key)",
+        show=_hidden,
+    ),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class _Reading(NamedTuple):
+    """A setting's text and where it was read."""
+
+    text: str
+    origin: str
+
+
+def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> ServerSettings:
+    """
+    Read the settings: `flags` by setting name (and `config`, the TOML file's path), None where not given.
+
+    Raises:
+        ConfigError: a setting is wrong, unknown, given twice or does not go with another.
+    """
+    _refuse_unknown_variables(environment)
+    readings = _read_environment(environment) | _read_flags(flags)
+    path = _config_path(flags, environment, readings)
+    if path is not None:
+        readings = _read_file(path) | readings
+    values = {name: _parse(_BY_NAME[name], reading) for name, reading in readings.items()}
+    settings = ServerSettings(**values, origins={name: reading.origin for name, reading in readings.items()})
+    _check_together(settings)
+    return settings
+
+
+def _parse(setting: Setting, reading: _Reading) -> Any:  # noqa: ANN401 - a setting's type is its parser's
+    if not reading.text:
+        raise ConfigError(
+            f"{setting.name}: {reading.origin} is empty; give {setting.accepts}, or leave it out for the default"
+        )
+    try:
+        return setting.parse(reading.text)
+    except ValueError as error:
+        found = (str(error) or setting.show(reading.text)) if setting.secret else f"'{setting.show(reading.text)}'"
+        # `from None`: the text of a parser's own error may quote a value that `show` hides.
+        raise ConfigError(
+            f"{setting.name}: read {found} from {reading.origin}; accepted is {setting.accepts}"
+        ) from None
+
+
+def _read_flags(flags: Mapping[str, str | None]) -> dict[str, _Reading]:
+    return {
+        name: _Reading(text, "--" + name.replace("_", "-"))
+        for name, text in flags.items()
+        if text is not None and name in _BY_NAME
+    }
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, _Reading]:
+    readings = {}
+    for setting in SETTINGS:
+        by_value, by_file = setting.variable, setting.variable + "_FILE"
+        if by_value in environment:
+            readings[setting.name] = _Reading(environment[by_value], by_value)
+        if setting.secret and by_file in environment:
+            if setting.name in readings:
+                raise ConfigError(f"{setting.name}: both {by_value} and {by_file} are set; unset one of them")
+            readings[setting.name] = _read_secret(setting, environment[by_file], by_file)
+    return readings
+
+
+def _read_secret(setting: Setting, path: str, origin: str) -> _Reading:
+    if not path:
+        raise ConfigError(f"{setting.name}: {origin} is empty; name the file that holds it, or leave it out")
+    return _Reading(read_private_file(Path(path).expanduser(), setting=origin), f"{origin} {path}")
+
+
+def _config_path(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], readings: Mapping[str, _Reading]
+) -> Path | None:
+    """Find the TOML file: the named one, which must exist, else the one in the data directory, which may."""
+    named = flags.get("config")
+    if named is None:
+        named = environment.get(CONFIG_FILE_VARIABLE)
+    if named is not None:
+        return Path(named).expanduser()
+    found = readings.get("data_dir")
+    data_dir = _parse(_BY_NAME["data_dir"], found) if found else ServerSettings().data_dir
+    path: Path = data_dir / CONFIG_FILE_NAME
+    return path if path.exists() else None
+
+
+def _read_file(path: Path) -> dict[str, _Reading]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"config: cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"config: {path} is not TOML: {error}") from error
+    readings = {}
+    for key, value in table.items():
+        origin = f"{path} line {_line_of(key, text)}"
+        setting, by_file = _BY_NAME.get(key), _BY_NAME.get(key.removesuffix("_file"))
+        if setting is None and (by_file is None or not by_file.secret):
+            raise ConfigError(f"{key}: {origin} is no setting; {_nearest(key, _toml_keys())}")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ConfigError(f'{key}: {origin} is neither text nor a number; write: {key} = "…"')
+        if setting is None:
+            assert by_file is not None, "the first check let only known keys through"
+            if by_file.name in table:
+                raise ConfigError(f"{by_file.name}: {path} has both {by_file.name} and {key}; remove one of them")
+            readings[by_file.name] = _read_secret(by_file, str(value), f"{origin}, {key}")
+        else:
+            readings[key] = _Reading(str(value), origin)
+            if setting.secret or "@" in str(value):
+                read_private_file(path, setting=key)  # it holds a secret now, so it must be as private as one
+    return readings
+
+
+def _line_of(key: str, text: str) -> int:
+    """Find the line of a key, or of the table that it names."""
+    match = re.search(rf"""^[ \t]*\[*["']?{re.escape(key)}\b""", text, re.MULTILINE)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {setting.variable for setting in SETTINGS} | {s.variable + "_FILE" for s in SETTINGS if s.secret}
+    known |= {CONFIG_FILE_VARIABLE} | PLUGIN_VARIABLES
+    if "CLAWBACK_SERVICE_HOST" in environment:
+        raise ConfigError(
+            "CLAWBACK_SERVICE_HOST: Kubernetes sets this, and a CLAWBACK_PORT that is no port, for a Service named"
+            " clawback; set enableServiceLinks: false in the pod"
+        )
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            raise ConfigError(f"{name}: this variable is no setting; {_nearest(name, known)}")
+
+
+def _toml_keys() -> set[str]:
+    return set(_BY_NAME) | {setting.name + "_file" for setting in SETTINGS if setting.secret}
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    (nearest,) = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+    return f"the nearest is {nearest}"
+
+
+def _check_together(settings: ServerSettings) -> None:
+    """Refuse settings that are right alone and wrong together."""
+    if settings.nats_url is None:
+        for name, given in (
+            ("nats_user", settings.nats_user is not None),
+            ("nats_password", settings.nats_password is not None),
+            ("replicas", settings.replicas > 1),
+        ):
+            if given:
+                raise ConfigError(
+                    f"{name}: read from {settings.origins[name]}, but nats_url is unset and the server's own NATS has"
+                    f" no use for it; set nats_url, or leave {name} out"
+                )
+        return
+    if (settings.nats_user is None) != (settings.nats_password is None):
+        missing = "nats_user" if settings.nats_user is None else "nats_password"
+        raise ConfigError(f"{missing}: unset, and the other half of the login is set; give both, or neither")
+    if settings.nats_user is not None and "@" in settings.nats_url:
+        raise ConfigError(
+            f"nats_user: read from {settings.origins['nats_user']}, and nats_url holds a login too; keep one of them"
+        )

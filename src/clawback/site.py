@@ -1,0 +1,69 @@
+"""Everything that is not a webhook or a session: health, metrics and, for people, the API's description."""
+
+import logging
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any
+
+import prometheus_client
+from litestar import Litestar, Request, Response, get
+from litestar.exceptions import HTTPException, PermissionDeniedException
+from litestar.openapi import OpenAPIConfig
+from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
+
+from clawback import __version__
+from clawback.fabric.connection import Fabric
+from clawback.problems import CONTENT_TYPE, build_problem
+
+FORWARDED_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+"""What proxies add. Behind one on the same machine, every request of the world comes from loopback."""
+
+log = logging.getLogger("clawback")
+
+
+def build_site(fabric: Fabric) -> Litestar:
+    """Build the Litestar application over the server's fabric."""
+
+    @get("/healthz", summary="Whether the process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @get("/readyz", summary="Whether events can be taken and delivered now")
+    async def readyz() -> Response[dict[str, str]]:
+        reason = await fabric.check()
+        if reason is None:
+            return Response({"status": "ready"})
+        return Response({"status": "unavailable", "reason": reason}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
+
+    @get("/metrics", summary="Prometheus metrics, for this machine only: they name profiles")
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        local = request.client is not None and ip_address(request.client.host).is_loopback
+        if not local or any(name in request.headers for name in FORWARDED_HEADERS):
+            raise PermissionDeniedException("metrics are for this machine: ask 127.0.0.1, and through no proxy")
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return Litestar(
+        [healthz, readyz, metrics],
+        openapi_config=OpenAPIConfig(title="Clawback", version=__version__),
+        exception_handlers={HTTPException: _refuse, Exception: _fail},
+        # The process's own logging stays as it is.
+        logging_config=None,
+    )
+
+
+def _refuse(_: object, error: HTTPException) -> Response[dict[str, object]]:
+    """Answer what the framework refuses: no such path, not this method."""
+    status = HTTPStatus(error.status_code)
+    detail = error.detail
+    if status is HTTPStatus.NOT_FOUND:
+        detail = "nothing is at this URL: /schema shows what there is, and sessions connect to /ws"
+    problem: dict[str, object] = {"title": status.phrase, "status": status.value, "detail": detail}
+    return Response(problem, status_code=status.value, headers=error.headers, media_type=CONTENT_TYPE)
+
+
+def _fail(_: object, error: Exception) -> Response[bytes]:
+    """Answer our own errors, and bugs, which say nothing of themselves."""
+    problem = build_problem(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("a page failed", exc_info=error)
+    return Response(problem.body, status_code=problem.status, headers=dict(problem.headers))

@@ -1,0 +1,308 @@
+"""
+The webhook endpoint: `POST /webhooks/{webhookId}/{slug}`, as a bare ASGI app.
+
+Bare, because it is the hot path and the one door that strangers reach: every await between the socket and the PubAck
+stands in this file. It finds the source, reads the body under a size and a deadline, lets `intake` decide, and carries
+that out. A 2xx leaves after the PubAck, never before.
+
+    202  queued                                     stored
+    200  dropped, duplicate, or Slack's challenge   nothing new to store
+    400 401 404 405 408 413                         the request is refused for what it is
+    429 503, with Retry-After                       not stored; the sender should come again
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from clawback import metrics
+from clawback.accounts.vault import Vault
+from clawback.errors import ClawbackError, NotFound, QueueFull, TooLarge, Unavailable
+from clawback.fabric import subjects
+from clawback.fabric.events import EventStore
+from clawback.fabric.history import History
+from clawback.fabric.registry import Registry
+from clawback.model import Address, Scheme, Source, encode_json, new_id
+from clawback.problems import CONTENT_TYPE, build_problem
+from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, take
+from clawback.webhooks.request import Headers, Request
+
+PATH = "/webhooks/"
+"""What the paths of this app start with; whoever mounts it passes them on whole."""
+
+PATIENCE_S = {Scheme.GITHUB: 8.0, Scheme.SLACK: 2.0}
+"""How long NATS is tried before a 503: GitHub waits 10 s and never comes again, Slack gives up after 3 s."""
+
+DEFAULT_PATIENCE_S = 4.0
+"""Shopify and Linear give up after 5 s, the others wait longer."""
+
+LEAST_PATIENCE_S = 1.0
+"""What is left for NATS however long the body took: one attempt."""
+
+THREAD_BYTES = 1024 * 1024
+"""Larger bodies are verified in a thread: HMAC and UTF-8 of 25 MiB take 30 ms, in which nobody else would be served."""
+
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused body is read before the connection is closed."""
+
+_CLOSE = ("connection", "close")
+
+_TARGET = re.compile(r"/webhooks/([a-z2-7]{1,64})/([A-Za-z0-9._-]{1,64})")
+"""What a webhook id and a slug can be. Anything else is answered without asking NATS."""
+
+_NOWHERE = "no webhook source has this URL: compare it with the one that source_list shows, or create the source"
+
+_TOLD: dict[type[ClawbackError], str] = {
+    QueueFull: "as many events of this source wait as may: once its session has worked some off, send this one again",
+    Unavailable: "the event could not be stored just now and was not accepted: send it again",
+}
+"""What senders read instead of the error's own text. That names subjects, and is for the log."""
+
+_new_event_id = partial(new_id, "evt")
+
+log = logging.getLogger("clawback.webhooks")
+
+Scope = Mapping[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Limits(Struct, frozen=True):
+    """
+    What a request may cost.
+
+    `body_bytes` is GitHub's own cap. `body_s` is for the whole body. `held_bytes` bounds the bodies in memory at one
+    time, of everybody together: a stranger who knows a URL can make the server hold what it cannot verify yet.
+    """
+
+    body_bytes: int = 25 * 1024 * 1024
+    body_s: float = 30.0
+    held_bytes: int = 256 * 1024 * 1024
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class _Gone(Exception):
+    """The sender closed the connection before its body had come."""
+
+
+class _Late(Exception):
+    """The body did not come in time."""
+
+
+class _Visit(Struct):
+    """One request as it goes; its fields are the log line. Status 0 is a bug, which the server answers with a 500."""
+
+    outcome: str
+    status: int
+    peer: str
+    profile: str | None = None
+    source: str | None = None
+    slug: str | None = None
+    event: str | None = None
+    type: str | None = None
+    bytes: int = 0
+    duration_ms: float = 0.0
+    reason: str | None = None
+
+
+class WebhookEndpoint:
+    """The ASGI app. `clock` is what signed times are held against."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        vault: Vault,
+        events: EventStore,
+        history: History,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._registry = registry
+        self._vault = vault
+        self._events = events
+        self._history = history
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, and log one line about it whatever happens."""
+        assert scope["type"] == "http", "whoever mounts this app sends it HTTP only"
+        started = time.monotonic()
+        visit = _Visit("refused", 0, (scope.get("client") or ("unknown",))[0])
+        try:
+            answer = await self._answer(scope, receive, visit, started)
+            visit.status = answer.status
+            await _send(send, answer, receive)
+        except _Gone:
+            # Nobody is left to answer; 499 is nginx's name for it in logs.
+            visit.outcome, visit.status = "gone", 499
+        finally:
+            self._held_bytes -= visit.bytes
+            visit.duration_ms = round((time.monotonic() - started) * 1000, 1)
+            metrics.WEBHOOKS.labels(visit.profile or "", visit.source or "", visit.outcome).inc()
+            level = logging.INFO if 0 < visit.status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
+            fields = {name: value for name, value in msgspec.structs.asdict(visit).items() if value is not None}
+            log.log(level, visit.outcome, extra={"action": "webhook", **fields})
+
+    async def _answer(self, scope: Scope, receive: Receive, visit: _Visit, started: float) -> _Answer:
+        body: bytes | None = None
+        try:
+            if scope["method"] != "POST":
+                return _closing(_refusal(HTTPStatus.METHOD_NOT_ALLOWED, "webhooks are sent by POST", ("allow", "POST")))
+            source = await self._find(scope["path"], visit)
+            headers = Headers(scope["headers"])
+            body = await self._read(headers, receive, visit)
+            return await self._take(Request(headers, body), source, visit, started)
+        except _Late:
+            detail = f"the body did not come within {self._limits.body_s:g} s; send it anew"
+            visit.reason = detail
+            return _closing(_refusal(HTTPStatus.REQUEST_TIMEOUT, detail))
+        except ClawbackError as error:
+            visit.reason = str(error)
+            told = _TOLD.get(type(error))
+            answer = _Answer(*build_problem(error if told is None else type(error)(told)))
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                visit.outcome = "failed"
+            return _closing(answer) if body is None else answer
+
+    async def _find(self, path: str, visit: _Visit) -> Source:
+        target = _TARGET.fullmatch(path)
+        if target is None:
+            raise NotFound(_NOWHERE)
+        visit.slug = target[2]
+        found = await self._registry.find_source(target[1], target[2])
+        if found is None:
+            raise NotFound(_NOWHERE)
+        profile, source = found
+        visit.profile, visit.source = profile.id, source.id
+        return source
+
+    async def _read(self, headers: Headers, receive: Receive, visit: _Visit) -> bytes:
+        """Collect the body; stops at the first byte too many, whether or not the sender told its size."""
+        declared = headers.get("Content-Length") or ""
+        if declared.isdecimal() and (len(declared) > 12 or int(declared) > self._limits.body_bytes):  # noqa: PLR2004 -- digits
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                return await self._collect(receive, visit)
+        except TimeoutError as error:
+            raise _Late from error
+
+    async def _collect(self, receive: Receive, visit: _Visit) -> bytes:
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunk: bytes = message.get("body", b"")
+            visit.bytes += len(chunk)
+            self._held_bytes += len(chunk)
+            if visit.bytes > self._limits.body_bytes:
+                raise self._too_large()
+            if self._held_bytes > self._limits.held_bytes:
+                raise Unavailable(f"more than {self._limits.held_bytes} bytes of bodies are being received at once")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than {self._limits.body_bytes} bytes, which is the limit; let the sender send less"
+        )
+
+    async def _take(self, request: Request, source: Source, visit: _Visit, started: float) -> _Answer:
+        # Opened for each request: it takes microseconds, and keeps no secret in memory between two.
+        secrets = [
+            self._vault.open(sealed, profile_id=source.profile_id, source_id=source.id) for sealed in source.secrets
+        ]
+        ids = EventIds(self._registry.install.id_key, _new_event_id)
+        decide = partial(take, request, source, secrets, ids=ids, now=self._clock())
+        verdict = decide() if len(request.body) <= THREAD_BYTES else await asyncio.to_thread(decide)
+        match verdict:
+            case Accepted(event):
+                visit.event, visit.type = event.id, event.event_type
+                patience_s = PATIENCE_S.get(source.scheme, DEFAULT_PATIENCE_S) - (time.monotonic() - started)
+                new = await self._events.store(
+                    Address(source.profile_id, source.tag),
+                    event,
+                    request.body,
+                    maker=subjects.source_maker(source.id),
+                    patience_s=max(patience_s, LEAST_PATIENCE_S),
+                )
+                if not new:
+                    visit.outcome = "duplicate"
+                    return _json(HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
+                visit.outcome = "queued"
+                return _json(
+                    HTTPStatus.ACCEPTED, {"status": "queued", "eventId": event.id, "eventType": event.event_type}
+                )
+            case Dropped(record):
+                visit.outcome, visit.event, visit.type = "dropped", record.event_id, record.event_type
+                await self._history.record_drop(source.profile_id, record)
+                return _json(
+                    HTTPStatus.OK, {"status": "dropped", "reason": record.reason, "eventType": record.event_type}
+                )
+            case Challenge(text):
+                visit.outcome = "challenge"
+                return _json(HTTPStatus.OK, {"challenge": text})
+
+
+async def _send(send: Send, answer: _Answer, receive: Receive) -> None:
+    headers = (*answer.headers, ("content-length", str(len(answer.body))))
+    closing = _CLOSE in answer.headers
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body, "more_body": closing})
+    if closing:
+        await _linger(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _linger(receive: Receive) -> None:
+    """
+    Throw away what still comes of a body that was answered already, for a moment, before the connection is closed.
+
+    Closed with bytes unread, the kernel resets it, and the sender may lose the answer (RFC 9112, 9.6).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+                pass
+
+
+def _json(status: HTTPStatus, content: Mapping[str, object]) -> _Answer:
+    return _Answer(status.value, (("content-type", "application/json"),), encode_json(content))
+
+
+def _refusal(status: HTTPStatus, detail: str, *headers: tuple[str, str]) -> _Answer:
+    """Build the answers that no error of ours stands for."""
+    content = {"title": status.phrase, "status": status.value, "detail": detail}
+    return _Answer(status.value, (("content-type", CONTENT_TYPE), *headers), encode_json(content))
+
+
+def _closing(answer: _Answer) -> _Answer:
+    """End the connection after an answer that came before the body's end: nobody reads the rest of it."""
+    return answer._replace(headers=(*answer.headers, _CLOSE))

@@ -1,0 +1,140 @@
+"""
+Intake: one webhook request against its source, from bytes to a verdict. Pure.
+
+The order is the promise: the signature first, over the bytes as received; only then is anything of them read, the
+delivery id (else a stranger's request with a guessed id could block the real one) and the event type, by which the
+route is found.
+"""
+
+import base64
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from clawback.errors import BadPayload
+from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source
+from clawback.webhooks.event_type import read_event_type
+from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Request
+from clawback.webhooks.routes import find_instruction
+from clawback.webhooks.signatures import InBody, InHeader, Row, verify
+
+NO_ROUTE = "no_route"
+
+_ID_CHARACTERS = 26
+"""130 bits of the hash, as base32, of which 5 bytes are 8 characters."""
+
+_ID_BYTES = -(-_ID_CHARACTERS // 8) * 5
+
+
+class Accepted(Struct, frozen=True):
+    """Store it: the event; its body is the request's, as received."""
+
+    event: Event
+
+
+class Dropped(Struct, frozen=True):
+    """No route wants it: what the history says of it."""
+
+    record: HistoryRecord
+
+
+class Challenge(Struct, frozen=True):
+    """Slack asks whether somebody is there: answer with its text, store nothing."""
+
+    text: str
+
+
+class EventIds(Struct, frozen=True):
+    """What event ids are made of: the installation's key, and random ids for events that bring none of their own."""
+
+    key: bytes
+    fresh: Callable[[], str]
+
+
+def take(
+    request: Request, source: Source, secrets: Sequence[bytes], *, ids: EventIds, now: datetime
+) -> Accepted | Dropped | Challenge:
+    """
+    Verify, name and route one request. `secrets` are the source's, opened.
+
+    Raises:
+        BadSignature: see `signatures.verify`.
+        BadPayload: the event type must be read from the body and cannot be.
+    """
+    row = verify(request, source.scheme, secrets, now, source.signature)
+    if source.scheme is Scheme.SLACK and (text := _challenge(request)) is not None:
+        return Challenge(text)
+    delivery_id = _delivery_id(request, row)
+    event_id = ids.fresh() if delivery_id is None else derive_event_id(ids.key, source, delivery_id)
+    event_type = read_event_type(request, source.scheme, source.event_type)
+    instruction = find_instruction(source, event_type)
+    path = f"/{source.slug}"
+    if instruction is None:
+        return Dropped(
+            HistoryRecord(
+                event_id=event_id,
+                source=Origin.WEBHOOK,
+                state=EventState.DROPPED,
+                completed_at=now,
+                path=path,
+                event_type=event_type,
+                session_tag=source.tag,
+                reason=NO_ROUTE,
+            )
+        )
+    return Accepted(
+        Event(
+            id=event_id,
+            origin=Origin.WEBHOOK,
+            priority=source.priority,
+            created_at=now,
+            source_id=source.id,
+            path=path,
+            event_type=event_type,
+            skill=instruction or None,
+            verified=row is not None,
+            delivery_id=delivery_id,
+            encoding=None if request.is_utf8 else "base64",
+            allowed_seconds=source.timeout_seconds,
+        )
+    )
+
+
+def derive_event_id(key: bytes, source: Source, delivery_id: str) -> str:
+    """
+    Name an event by where it came from and what its sender calls it: sent again, it is the same event.
+
+    Keyed, so that nobody can tell from an id which delivery it was, or make one collide with another profile's.
+    """
+    name = f"{source.profile_id}\0{source.id}\0{delivery_id}".encode()
+    digest = hmac.digest(key, name, "sha256")
+    return "evt_" + base64.b32encode(digest[:_ID_BYTES]).decode().lower()[:_ID_CHARACTERS]
+
+
+def _delivery_id(request: Request, row: Row | None) -> str | None:
+    if row is None:
+        return None
+    match row.delivery:
+        case InHeader(name):
+            found = request.headers.get(name)
+        case InBody(path):
+            found = _optional_text(request, path)
+        case None:
+            found = None
+    return found if found and len(found) <= MAX_TEXT_CHARACTERS else None
+
+
+def _challenge(request: Request) -> str | None:
+    if _optional_text(request, "type") != "url_verification":
+        return None
+    return _optional_text(request, "challenge")
+
+
+def _optional_text(request: Request, path: str) -> str | None:
+    """Read a value that the request can do without: whether its body must be JSON is for the event type to say."""
+    try:
+        return request.text_at(path)
+    except BadPayload:
+        return None

@@ -1,0 +1,366 @@
+"""
+The WebSocket messages of `/ws`, as tagged unions, and nothing that sends them.
+
+Shapes are public (docs/protocol.md). Fields beyond the first protocol are optional, and unknown ones are ignored, so
+that either end may be older. Python names are snake_case, the wire is camelCase.
+"""
+
+from typing import Any, get_args
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from clawback.errors import ProtocolViolation
+from clawback.model import EventTypeRule, Priority, SignatureRule
+
+PROTOCOL_VERSION = 1
+
+HEARTBEAT_SECONDS = 30.0
+"""How often the server pings."""
+
+SILENCE_SECONDS = 90.0
+"""A peer that was silent for this long is gone: three pings, as clients of the protocol have it."""
+
+MAX_FRAME_BYTES = 1024 * 1024
+"""The largest frame the server reads. What it sends is bounded by MAX_CONTENT_CHARACTERS."""
+
+MAX_CONTENT_CHARACTERS = 200_000
+"""What of an event's content is sent inline: about 50,000 tokens, a quarter of a common context window."""
+
+CLOSE_VIOLATION = 4400
+CLOSE_UNAUTHORIZED = 4401
+CLOSE_REPLACED = 4409
+CLOSE_SILENT = 4408
+"""The client answered nothing, or read nothing, for too long. It may come back: it was asleep, not wrong."""
+CLOSE_FLOOD = 4008
+CLOSE_ERROR = 1011
+CLOSE_RESTART = 1012
+
+
+class _Message(Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True):
+    """The base of every frame: a JSON object told apart by `type`."""
+
+
+# --- client to server ---------------------------------------------------------------------------------------------
+
+
+class ClientInfo(Struct, frozen=True, rename="camel"):
+    """Who is on the other end; for logs and support."""
+
+    name: str = ""
+    version: str = ""
+
+
+class SettledAck(Struct, frozen=True, rename="camel"):
+    """An ack from a client's journal, made while it was offline or not confirmed."""
+
+    event_id: str
+    summary: str = ""
+
+
+class Auth(_Message, frozen=True, tag="auth"):
+    """The first message. `inflight` is what the client still holds, `acked` what it finished but has no receipt for."""
+
+    token: str
+    session_tag: str | None = None
+    instance_id: str | None = None
+    inflight: tuple[str, ...] = ()
+    acked: tuple[SettledAck, ...] = ()
+    session_messaging: bool = True
+    client: ClientInfo | None = None
+
+
+class Ack(_Message, frozen=True, tag="ack"):
+    """The session is done with an event. With `request_id` the server answers once JetStream confirmed the ack."""
+
+    event_id: str
+    summary: str = ""
+    request_id: str | None = None
+
+
+class Pong(_Message, frozen=True, tag="pong"):
+    """The answer to a ping."""
+
+
+class _Request(_Message, frozen=True, kw_only=True):
+    """A message that is answered by a `response` with the same `requestId`."""
+
+    request_id: str
+
+
+class SourceCreate(_Request, frozen=True, tag="source_create", kw_only=True):
+    """Make a webhook source."""
+
+    slug: str
+    verifier_type: str | None = None
+    secret: str | None = None
+    skill: str | None = None
+    routes: dict[str, str] | None = None
+    event_type: EventTypeRule | None = None
+    signature: SignatureRule | None = None
+    session_tag: str | None = None
+    priority: Priority | None = None
+    generate_secret: bool | None = None
+    timeout_seconds: int | None = None
+
+
+class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
+    """List the profile's sources."""
+
+
+class SourceDelete(_Request, frozen=True, tag="source_delete", kw_only=True):
+    """Delete a source; what waits of it becomes dead letters."""
+
+    source_id: str
+
+
+class EventHistory(_Request, frozen=True, tag="event_history", kw_only=True):
+    """List what ended, newest first."""
+
+    limit: int | None = None
+    states: tuple[str, ...] | None = None
+
+
+class EventExtend(_Request, frozen=True, tag="event_extend", kw_only=True):
+    """Give an event that the session holds more time."""
+
+    event_id: str
+    seconds: int
+
+
+class EventDefer(_Request, frozen=True, tag="event_defer", kw_only=True):
+    """Put an event that the session holds back at the end of its line, now or after a delay."""
+
+    event_id: str
+    delay_seconds: int | None = None
+
+
+class EventFail(_Request, frozen=True, tag="event_fail", kw_only=True):
+    """Say that the session could not take an event it was sent."""
+
+    event_id: str
+    reason: str | None = None
+
+
+class EventNext(_Request, frozen=True, tag="event_next", kw_only=True):
+    """Ask for the session's active event once more."""
+
+
+class EventList(_Request, frozen=True, tag="event_list", kw_only=True):
+    """List what waits and what is dead, oldest first."""
+
+    states: tuple[str, ...] | None = None
+    session_tag: str | None = None
+    limit: int | None = None
+
+
+class EventReplay(_Request, frozen=True, tag="event_replay", kw_only=True):
+    """Store a dead letter again as a new event."""
+
+    event_id: str
+
+
+class AccountInfo(_Request, frozen=True, tag="account_info", kw_only=True):
+    """Say who the caller is and where its webhooks go."""
+
+
+class AccountUpdate(_Request, frozen=True, tag="account_update", kw_only=True):
+    """Change what counts for the whole profile."""
+
+    timeout_seconds: int
+
+
+class TokenCreate(_Request, frozen=True, tag="token_create", kw_only=True):
+    """Make a token for the caller's profile; the answer is the only time its value is shown."""
+
+    label: str | None = None
+
+
+class TokenList(_Request, frozen=True, tag="token_list", kw_only=True):
+    """List the profile's tokens, without their values."""
+
+
+class TokenRotate(_Request, frozen=True, tag="token_rotate", kw_only=True):
+    """Replace the caller's token."""
+
+    label: str | None = None
+
+
+class SessionList(_Request, frozen=True, tag="session_list", kw_only=True):
+    """List the profile's connected sessions."""
+
+
+class SessionSend(_Request, frozen=True, tag="session_send", kw_only=True):
+    """Send a message to sessions by tag, or to every connected one with `["*"]`."""
+
+    targets: tuple[str, ...]
+    content: str
+    priority: Priority | None = None
+
+
+class SessionTakeover(_Request, frozen=True, tag="session_takeover", kw_only=True):
+    """Make the caller's connection the active one of its session."""
+
+
+class CronCreate(_Request, frozen=True, tag="cron_create", kw_only=True):
+    """Make a cron."""
+
+    schedule: str
+    prompt: str
+    label: str | None = None
+    session_tag: str | None = None
+    priority: Priority | None = None
+    timezone: str | None = None
+
+
+class CronList(_Request, frozen=True, tag="cron_list", kw_only=True):
+    """List the profile's crons."""
+
+
+class CronDelete(_Request, frozen=True, tag="cron_delete", kw_only=True):
+    """Delete a cron."""
+
+    cron_id: str
+
+
+Request = (
+    SourceCreate
+    | SourceList
+    | SourceDelete
+    | EventHistory
+    | EventExtend
+    | EventDefer
+    | EventFail
+    | EventNext
+    | EventList
+    | EventReplay
+    | AccountInfo
+    | AccountUpdate
+    | TokenCreate
+    | TokenList
+    | TokenRotate
+    | SessionList
+    | SessionSend
+    | SessionTakeover
+    | CronCreate
+    | CronList
+    | CronDelete
+)
+HeldRequest = EventExtend | EventDefer | EventFail | EventNext
+"""What is asked about events that the caller's own session holds."""
+
+ClientMessage = Auth | Ack | Pong | Request
+_REQUEST_TYPES = frozenset(request.__struct_config__.tag for request in get_args(Request))
+
+# --- server to client ---------------------------------------------------------------------------------------------
+
+
+class ServerInfo(Struct, frozen=True, rename="camel"):
+    """The server's version."""
+
+    version: str
+
+
+class AuthOk(_Message, frozen=True, tag="auth_ok"):
+    """The token is valid. Nothing in it is required of a client to read."""
+
+    protocol: int = 0
+    profile_id: str = ""
+    session_tag: str | None = None
+    role: str = ""
+    heartbeat_seconds: float = 0
+    server: ServerInfo | None = None
+
+
+class EventFrame(_Message, frozen=True, tag="event"):
+    """One event. `meta` is string to string, its keys letters, digits and underscore."""
+
+    id: str
+    content: str
+    meta: dict[str, str]
+
+
+class Response(_Message, frozen=True, tag="response"):
+    """
+    The answer to a request.
+
+    `data` is always present, null on error. `error` is a sentence for the user and absent on success: existing
+    clients reject a null there.
+    """
+
+    request_id: str
+    data: Any
+    error: str | UnsetType = UNSET
+
+
+class Role(_Message, frozen=True, tag="role"):
+    """The session became `active` or `standby`; only to clients that sent an `instanceId`."""
+
+    role: str
+
+
+class Reminder(_Message, frozen=True, tag="reminder"):
+    """An event has been in flight for another reminder interval."""
+
+    event_id: str
+
+
+class TimedOut(_Message, frozen=True, tag="timed_out"):
+    """An event was set aside because its ack never came."""
+
+    event_id: str
+
+
+class Ping(_Message, frozen=True, tag="ping"):
+    """Are you there? The client answers `pong`."""
+
+
+ServerMessage = AuthOk | EventFrame | Response | Role | Reminder | TimedOut | Ping
+
+encode = msgspec.json.Encoder().encode
+_client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
+
+
+def decode_client(frame: str | bytes) -> ClientMessage:
+    """
+    Read a client's frame.
+
+    Raises:
+        ProtocolViolation: the frame is no JSON object of a known `type`, or a field has the wrong shape. The text
+            names the field and never quotes a value, which may be a token.
+    """
+    try:
+        return _client_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolViolation(f"frame not understood: {error}") from error
+
+
+class _RequestHead(Struct, rename="camel"):
+    type: str
+    request_id: str
+
+
+_head_decoder: msgspec.json.Decoder[_RequestHead] = msgspec.json.Decoder(_RequestHead)
+
+
+def request_id_of(frame: str | bytes) -> str | None:
+    """Read the `requestId` of a frame that is a request but for a wrong field; None for anything else."""
+    try:
+        head = _head_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return head.request_id if head.type in _REQUEST_TYPES else None
+
+
+def decode_server(frame: str | bytes) -> ServerMessage:
+    """
+    Read a server's frame.
+
+    Raises:
+        ProtocolViolation: the frame is no JSON object of a known `type`, or a field has the wrong shape.
+    """
+    try:
+        return _server_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolViolation(f"frame not understood: {error}") from error

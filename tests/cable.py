@@ -1,0 +1,58 @@
+"""A TCP connection to a server that a test can cut, and mend, while the server runs on."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+
+class Cable:
+    """A forwarder to a local port: `async with Cable(port) as cable: … cable.port`."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._is_cut = False
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task] = set()
+
+    async def __aenter__(self) -> Self:
+        """Lay it."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take it away."""
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """End every connection, and refuse new ones until `mend`."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Let new connections through again."""
+        self._is_cut = False
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        self._tasks.add(asyncio.current_task())
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+        self._writers -= {writer, far_writer}
+        self._tasks.discard(asyncio.current_task())
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # An end of one direction, clean or not, is an end of both.
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -1,0 +1,55 @@
+"""What tests of all rooms share: a real nats-server, and a connection to it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from clawback.fabric.connection import Fabric
+from natsd import Natsd
+
+SHARDS = 2
+"""More than one, so that a confusion of shards shows; fewer than in production, so that tests start fast."""
+
+
+@pytest.fixture(scope="session")
+def natsd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Natsd]:
+    """The nats-server of the whole run. Keep tests apart by fresh profile ids; kill it never: see `fresh_natsd`."""
+    server = Natsd(tmp_path_factory.mktemp("natsd"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fresh_natsd(tmp_path) -> Iterator[Natsd]:
+    """A nats-server of the test's own, to kill, freeze and restart."""
+    server = Natsd(tmp_path / "natsd")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def fabric(natsd) -> AsyncIterator[Fabric]:
+    """A connection to the run's nats-server, with the layout of two shards in place."""
+    fabric = await Fabric.open(natsd.auth, name="tests")
+    await fabric.keep_layout(SHARDS, 1)
+    yield fabric
+    await fabric.close()
+
+
+@pytest.fixture
+async def fresh_fabric(fresh_natsd) -> AsyncIterator[Fabric]:
+    """A connection to the test's own nats-server, with the layout of two shards in place."""
+    fabric = await Fabric.open(fresh_natsd.auth, name="tests")
+    await fabric.keep_layout(SHARDS, 1)
+    yield fabric
+    await fabric.close()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the patience of a sender."""
+    async with httpx.AsyncClient(timeout=30.0, trust_env=False) as client:
+        yield client

@@ -1,0 +1,137 @@
+"""What waits and what is dead, over a real nats-server."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clawback.errors import BadPayload
+from clawback.fabric import connection, subjects
+from clawback.fabric.events import EventStore
+from clawback.fabric.inventory import Inventory
+from clawback.fabric.later import Due
+from clawback.fabric.ledger import Ledger
+from clawback.fabric.stacks import Stacks
+from clawback.model import Address, Event, EventState, Held, Origin, Priority, new_id, random_id
+from conftest import SHARDS
+
+MAKER = subjects.source_maker("src_a")
+
+
+@pytest.fixture
+def address():
+    """An address of a profile of the test's own."""
+    return Address(random_id(16), "builds")
+
+
+@pytest.fixture
+def events(fabric):
+    """The streams of events."""
+    return EventStore(fabric, Ledger(fabric), SHARDS)
+
+
+@pytest.fixture
+def inventory(fabric, events):
+    """What is to be tested."""
+    return Inventory(fabric, events, Stacks(fabric, SHARDS), SHARDS)
+
+
+def an_event(**fields):
+    """Make an event of a webhook."""
+    return Event(new_id("evt"), Origin.WEBHOOK, Priority.NORMAL, datetime.now(UTC), source_id="src_a", **fields)
+
+
+async def store(events, address, body=b"", **fields):
+    """Store an event and return its id."""
+    event = an_event(**fields)
+    await events.store(address, event, body, maker=MAKER, patience_s=5)
+    return event.id
+
+
+async def test_everything_is_listed_by_how_long_it_is_where_it_is(fabric, events, inventory, address):
+    """Waiting, held, deferred and dead events of all tags in one list; narrowed by state, tag and number."""
+    other = Address(address.profile_id)
+    waiting = await store(events, address)
+    held = await store(events, other)
+    stream = subjects.event_stream(subjects.shard_of(address.profile_id, SHARDS))
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    stored = await fabric.get(stream, subject=subjects.event_subject(shard, other, Priority.NORMAL, MAKER))
+    await Stacks(fabric, SHARDS).store(other, [Held(held, stored.sequence, Priority.NORMAL, attempt=3)])
+    dead, late = an_event(attempts=2), an_event()
+    await events.bury(address, dead, b"", reason="crash_loop")
+    await events.bury(other, late, b"", reason="timed_out")
+    deferred = an_event(attempts=1)
+    returns_at = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(other, deferred, b"", sequence=stored.sequence, at=returns_at)
+    found = await inventory.oldest(address.profile_id, limit=10)
+
+    async def ids(**fields):
+        return [item.event_id for item in await inventory.oldest(address.profile_id, **{"limit": 10, **fields})]
+
+    assert [(item.event_id, item.state, item.address, item.attempts, item.reason) for item in found] == [
+        (waiting, EventState.QUEUED, address, 0, None),
+        (held, EventState.OFFERED, other, 3, None),
+        (dead.id, EventState.DEAD, address, 2, "crash_loop"),
+        (late.id, EventState.TIMED_OUT, other, 0, "timed_out"),
+        (deferred.id, EventState.QUEUED, other, 1, None),
+    ]
+    assert abs(found[-1].returns_at - returns_at) < timedelta(milliseconds=1)
+    assert await ids(limit=2) == [waiting, held]
+    assert await ids(states={EventState.QUEUED}) == [waiting, deferred.id]
+    assert await ids(states={EventState.DEAD}) == [dead.id]
+    assert await ids(at=other) == [held, late.id, deferred.id]
+    assert await inventory.oldest(random_id(16), limit=10) == []
+
+
+async def test_a_long_list_is_read_in_pages(events, inventory, address, monkeypatch):
+    """However many messages and bytes a page holds, also where one message is larger than a page."""
+    monkeypatch.setattr(connection, "WALK_BYTES", 1000)
+    expected = [await store(events, address, b"x" * size) for size in [10, 5000, 400, 400, 400] * 3]
+    for messages in (1, 2, 64):
+        monkeypatch.setattr(connection, "WALK_MESSAGES", messages)
+        found = await inventory.oldest(address.profile_id, limit=100)
+
+        assert [item.event_id for item in found] == expected
+
+
+async def test_what_nobody_can_read_is_listed_when_it_is_dead(fabric, events, inventory, address):
+    """In a line it is passed over: it becomes a dead letter in its turn. It cannot be replayed, and stays."""
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    await fabric.publish(subjects.event_subject(shard, address, Priority.NORMAL, "x"), b"junk")
+    await events.bury_unreadable(address, {"X-Mine": "1"}, b"junk")
+    (item,) = await inventory.oldest(address.profile_id, limit=10)
+    letter = await events.find_dead(address.profile_id, item.event_id)
+    with pytest.raises(BadPayload):
+        await events.replay(letter, new_id("evt"), datetime.now(UTC))
+
+    assert (item.state, item.reason, item.event) == (EventState.DEAD, "unreadable", None)
+    assert await events.find_dead(address.profile_id, item.event_id) == letter
+
+
+async def test_a_big_dead_letter_is_replayed_whole(fabric, events, address):
+    """Its body is moved as it is stored, compressed or not."""
+    event = an_event(delivery_id="d-1")
+    await events.store(address, event, b"x" * 1_000_000, maker=MAKER, patience_s=5)
+    await events.bury(address, event, b"x" * 1_000_000, reason="timed_out")
+    await events.replay(await events.find_dead(address.profile_id, event.id), "evt_again", datetime.now(UTC))
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    subject = subjects.event_subject(shard, address, Priority.NORMAL, MAKER)
+    first, second = await fabric.get_many(subjects.event_stream(shard), subject)
+
+    assert second.data == first.data
+    assert await events.find_dead(address.profile_id, event.id) is None
+
+
+async def test_what_came_due_and_is_no_event_is_refused(events, address):
+    """Somebody published it by hand: it goes nowhere."""
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    line = subjects.event_subject(shard, address, Priority.NORMAL, MAKER)
+    header = '{"id":"evt_a","origin":"webhook","priority":"normal","createdAt":"2026-11-23T12:00:00Z"}'
+    for headers in (
+        {},
+        {"Clawback-Event": header},
+        {"Clawback-Event": header, "Clawback-Line": line},
+        {"Clawback-Event": header, "Clawback-Line": "stack.p._", "Clawback-Return-Id": "x"},
+        {"Clawback-Event": header.replace("evt_a", "evt a"), "Clawback-Line": line, "Clawback-Return-Id": "x"},
+    ):
+        with pytest.raises(BadPayload):
+            await events.take_back(Due(address.profile_id, "evt_a", headers, b""))

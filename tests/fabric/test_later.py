@@ -1,0 +1,196 @@
+"""Messages that NATS publishes later, and the relay, over a real nats-server."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clawback.errors import BadPayload, Unavailable
+from clawback.fabric import later, subjects
+from clawback.fabric.later import Relay, arm, armed_for, disarm
+from clawback.model import random_id
+from waiting import eventually
+
+KIND = "test"
+
+
+class Taker:
+    """Keeps what it is given; `failures` are raised first, one by one."""
+
+    def __init__(self, *failures):
+        self.taken = []
+        self.failures = list(failures)
+
+    async def __call__(self, due):
+        """Take what came due."""
+        self.taken.append((due.profile_id, due.name, due.data, due.headers.get("X-Mine")))
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def names(self):
+        """What came, in order."""
+        return [name for _, name, _, _ in self.taken]
+
+
+@asynccontextmanager
+async def relaying(fabric, kind, taker):
+    """Run a server's relay for a while."""
+    relay = Relay(fabric)
+    relay.on_due(kind, taker)
+    await relay.open()
+    running = asyncio.create_task(relay.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def soon(seconds=0.0):
+    """Return the time in so many seconds."""
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Do not wait long before something is tried again."""
+    monkeypatch.setattr(later, "RETRY_SECONDS", 0.05)
+
+
+async def left(fabric):
+    """How many messages are in the stream of what comes later."""
+    return sum((await fabric.counts(later.STREAM, "later.>")).values())
+
+
+async def test_a_message_comes_at_its_time_and_is_gone(fresh_fabric):
+    """Not earlier, with its headers and body, once; nothing stays behind."""
+    taker = Taker()
+    async with relaying(fresh_fabric, KIND, taker):
+        at = soon(1.0)
+        await arm(fresh_fabric, KIND, "p", "a", at, b"body", {"X-Mine": "1"})
+        stored = await fresh_fabric.get(later.STREAM, subject=subjects.later_subject(KIND, "p", "a"))
+        await eventually(lambda: taker.taken)
+        arrived = datetime.now(UTC)
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert taker.taken == [("p", "a", b"body", "1")]
+    assert arrived >= at - timedelta(milliseconds=1)
+    assert abs(armed_for(stored.headers) - at) < timedelta(milliseconds=1)
+
+
+async def is_empty(fabric):
+    """Whether nothing comes later."""
+    return await left(fabric) == 0
+
+
+async def test_arming_again_replaces_and_disarming_forgets(fresh_fabric):
+    """One message for each kind, profile and name."""
+    taker = Taker()
+    await arm(fresh_fabric, KIND, "p", "a", soon(3600), b"first", {})
+    await arm(fresh_fabric, KIND, "p", "b", soon(0.5), b"never", {})
+    await disarm(fresh_fabric, KIND, "p", "b")
+    await disarm(fresh_fabric, KIND, "p", "unknown")
+    await arm(fresh_fabric, KIND, "p", "a", soon(0.5), b"second", {})
+    async with relaying(fresh_fabric, KIND, taker):
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert [data for _, _, data, _ in taker.taken] == [b"second"]
+
+
+async def test_what_came_due_while_nobody_relayed_is_relayed_later(fresh_fabric):
+    """No server need be up at the time."""
+    taker = Taker()
+    await arm(fresh_fabric, KIND, "p", "a", soon(-60), b"", {})
+    await eventually(lambda: fresh_fabric.get(later.STREAM, subject=subjects.due_subject(KIND, "p", "a")))
+    async with relaying(fresh_fabric, KIND, taker):
+        await eventually(lambda: taker.taken)
+
+    assert taker.names() == ["a"]
+
+
+async def test_what_came_due_while_nats_was_killed_is_made_up_for(fresh_fabric, fresh_natsd):
+    """A schedule outlives kill -9, and so does the relay."""
+    taker = Taker()
+    async with relaying(fresh_fabric, KIND, taker):
+        await arm(fresh_fabric, KIND, "p", "a", soon(1.0), b"", {})
+        fresh_natsd.kill9()
+        await until(soon(1.2))
+        fresh_natsd.start()
+        await eventually(lambda: taker.taken, timeout=15)
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert taker.names() == ["a"]
+
+
+async def until(moment):
+    """Wait for a time of day: NATS is to be down for longer than until then."""
+    while datetime.now(UTC) < moment:  # noqa: ASYNC110 -- a clock sets no event
+        await asyncio.sleep(0.01)
+
+
+async def test_two_servers_take_each_message_once(fresh_fabric):
+    """The relay is shared."""
+    one, two = Taker(), Taker()
+    async with relaying(fresh_fabric, KIND, one), relaying(fresh_fabric, KIND, two):
+        for number in range(20):
+            await arm(fresh_fabric, KIND, "p", f"n{number}", soon(-1), b"", {})
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert sorted(one.names() + two.names()) == sorted(f"n{number}" for number in range(20))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("failure", [Unavailable("away"), RuntimeError("a bug")])
+async def test_a_handler_that_fails_is_given_the_message_again(fresh_fabric, failure):
+    """Whatever it raised, and others are relayed meanwhile."""
+    taker = Taker(failure)
+    async with relaying(fresh_fabric, KIND, taker):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: len(taker.taken) == 2)
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert taker.names() == ["a", "a"]
+
+
+async def test_what_a_handler_cannot_read_is_dropped(fresh_fabric):
+    """Somebody published it by hand; it would come for ever."""
+    taker = Taker(BadPayload("not mine"))
+    async with relaying(fresh_fabric, KIND, taker):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: taker.taken)
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert taker.names() == ["a"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_nobody_here_knows_stays_for_a_server_that_does(fresh_fabric):
+    """Two versions may run at a time."""
+    old, new = Taker(), Taker()
+    async with relaying(fresh_fabric, "other", old):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: was_refused(fresh_fabric))
+        async with relaying(fresh_fabric, KIND, new):
+            await eventually(lambda: new.taken)
+
+    assert (old.names(), new.names()) == ([], ["a"])
+
+
+async def was_refused(fabric):
+    """Whether a message was given out more than once."""
+    info = await fabric.api(f"CONSUMER.INFO.{later.STREAM}.{later.CONSUMER}", {})
+    return info["delivered"]["consumer_seq"] > 1
+
+
+def test_every_name_stays_one_token():
+    """What is parsed is what was built."""
+    profile_id = random_id(16)
+
+    assert subjects.parse_due_subject(subjects.due_subject("event", profile_id, "evt_a")) == (
+        "event",
+        profile_id,
+        "evt_a",
+    )
+    with pytest.raises(ValueError, match="not the subject"):
+        subjects.parse_due_subject("later.at.event.p.evt_a")

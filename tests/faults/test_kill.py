@@ -1,0 +1,123 @@
+"""
+`kill -9` of the plugin, of `clawback serve` and of nats-server, at random moments of a running flow.
+
+What must hold stands in ledger.py: every 2xx is delivered, in order, one at a time, and again only where no ack was
+answered. FAULT_ROUNDS says how often each is killed, FAULT_SEED repeats a run's moments.
+"""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cable import Cable
+from channel.claude import Claude
+from github import make_source, post
+from legacy import LegacyClient
+from processes import Server, environment, frozen
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5"))
+
+pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
+
+CALM_SECONDS = 0.6
+"""A kill comes at a random moment of this after the flow went on: some 20 events."""
+
+RECOVERY_SECONDS = 1.2
+"""A second kill comes at a random moment of this after the first, which is while things start again."""
+
+AGAIN = 0.3
+"""How often there is a second one."""
+
+
+async def kill_plugin(flow, _server, dice) -> None:
+    """Kill the plugin and start another, which may be killed while it starts."""
+    await flow.kill_plugin()
+    await flow.start_plugin()
+    if dice.random() < AGAIN:
+        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
+        await flow.kill_plugin()
+        await flow.start_plugin()
+
+
+async def kill_server(flow, server, dice) -> None:
+    """Kill the server and start it again on the same port and data; it may be killed while it starts."""
+    await flow.kill_server()
+    if dice.random() < AGAIN:
+        server.launch()
+        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
+        await flow.kill_server()
+    await asyncio.to_thread(server.start)
+
+
+async def kill_nats(flow, _server, dice) -> None:
+    """Kill nats-server, which the server starts again; it may be killed while it starts."""
+    assert flow.kill_nats(), "it runs, since events went through"
+    if dice.random() < AGAIN:
+        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
+        flow.kill_nats()
+
+
+KILLS = {"plugin": kill_plugin, "server": kill_server, "nats": kill_nats}
+
+
+@pytest.mark.parametrize("what", [*KILLS, "any"])
+async def test_no_kill_loses_or_repeats_or_reorders(flow, server, dice, what):
+    """After any number of kills the ledger holds no violation, and no stream holds an event."""
+    for _ in range(ROUNDS):
+        await asyncio.sleep(dice.uniform(0, CALM_SECONDS))
+        kill = KILLS[dice.choice([*KILLS]) if what == "any" else what]
+        await kill(flow, server, dice)
+        await flow.progress()
+
+    assert await flow.finish() == []
+
+
+async def test_an_ack_that_never_left_the_plugin_ends_its_event(server, http, tmp_path):
+    """Claude acked while the connection was cut, then the plugin was killed: the next one settles it, and runs on."""
+    async with Cable(server.port) as cable:
+        config, url = await set_up(server, tmp_path, f"http://127.0.0.1:{cable.port}")
+        first, second = await post(http, url), await post(http, url)
+        async with Claude(config, **environment(tmp_path)) as claude:
+            shown = await claude.shown(1)
+            cable.cut()
+            text, failed = await claude.call("event_ack", event_id=first, summary="before the kill")
+        cable.mend()
+        async with Claude(config, **environment(tmp_path)) as claude:
+            following = await claude.event(1)
+            history = json.loads((await claude.call("event_history"))[0])
+
+    assert shown == first
+    assert not failed, text
+    assert following["meta"]["event_id"] == second
+    assert [(each["eventId"], each["summary"]) for each in history] == [(first, "before the kill")]
+
+
+async def test_an_ack_that_the_server_could_not_confirm_ends_its_event(server, http, tmp_path):
+    """Claude acked while NATS hung, so no confirmation came; the plugin was killed: nothing runs twice."""
+    config, url = await set_up(server, tmp_path, server.url)
+    first, second = await post(http, url), await post(http, url)
+    async with Claude(config, **environment(tmp_path)) as claude:
+        shown = await claude.shown(1)
+        with frozen(server.nats_pid):
+            text, failed = await claude.call("event_ack", event_id=first, summary="before the kill")
+            claude.process.kill()
+            await claude.process.wait()
+    async with Claude(config, **environment(tmp_path)) as claude:
+        following = await claude.event(1)
+        history = json.loads((await claude.call("event_history"))[0])
+
+    assert shown == first
+    assert not failed, text
+    assert following["meta"]["event_id"] == second
+    assert [(each["eventId"], each["summary"]) for each in history] == [(first, "before the kill")]
+
+
+async def set_up(server: Server, home: Path, remote: str) -> tuple[Path, str]:
+    """Save a token for the plugin of `home`, which connects to `remote`, and make a source; return config and URL."""
+    token = await asyncio.to_thread(server.token)
+    config = await asyncio.to_thread(server.log_in, token, home, remote)
+    async with LegacyClient(server.socket_url, token.value) as client:
+        return config, await make_source(client)

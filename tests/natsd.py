@@ -1,0 +1,99 @@
+"""A real nats-server for tests, which can be killed, stopped, frozen and started again on the same port and data."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from clawback.fabric.connection import NatsAuth
+
+START_SECONDS = 20.0
+STOP_SECONDS = 20.0
+
+
+class Natsd:
+    """A nats-server with JetStream under `home`. `fsync` syncs every message, which is slower."""
+
+    def __init__(self, home: Path, *, fsync: bool = False, max_payload: str = "8MB") -> None:
+        self.home = home
+        self.port = free_port()
+        self.auth = NatsAuth(f"nats://127.0.0.1:{self.port}")
+        self._log = home / "nats-server.log"
+        self._config = home / "nats-server.conf"
+        sync = ", sync_interval: always" if fsync else ""
+        home.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"max_payload: {max_payload}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(home))}, limits {{ default_max_consumers: 100000 }}{sync} }}\n"
+        )
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+        assert binary, "nats-server is missing beside this Python: run make test, which installs it"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([binary, "-c", self._config], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, f"nats-server ended: {self._log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"nats-server does not answer: {self._log.read_text()[-2000:]}"
+            time.sleep(0.005)
+
+    def kill9(self) -> None:
+        """Kill it without a warning."""
+        self._signal(signal.SIGKILL)
+        self._process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Stop it in good order; nothing where it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGTERM)
+        self._process.wait(STOP_SECONDS)
+
+    def restart(self) -> None:
+        """Kill it if it runs, and start it again on the same port and data."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill9()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it answer nothing any more, with every connection open."""
+        self._signal(signal.SIGSTOP)
+        # It stops a moment after the signal: wait for the news of it, as for that of an end.
+        os.waitpid(self._process.pid, os.WUNTRACED)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "start it first"
+        os.kill(self._process.pid, number)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+def free_port() -> int:
+    """Find a loopback port that nobody listens on now, and that no outgoing connection is given either."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 -- any will do
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port

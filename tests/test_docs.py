@@ -1,0 +1,254 @@
+"""Documents keep up with the code: what a user can meet is written down, and what is written down is there."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+from prometheus_client import Counter
+
+from clawback import errors, metrics, problems, wire
+from clawback.channel.settings import PluginConfig
+from clawback.channel.tools import TOOLS
+from clawback.cli import _build_parser
+from clawback.fabric import layout
+from clawback.model import Scheme
+from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, SETTINGS
+from clawback.webhooks import endpoint
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("plugin/**/*.md"),
+        ROOT / "tests/data/README.md",
+    ]
+)
+SOURCES = [
+    path
+    for pattern in ("src/**/*.py", "tests/**/*.py", "bench/**/*.py", "pyproject.toml", "Makefile")
+    for path in ROOT.glob(pattern)
+]
+
+
+def read(name: str) -> str:
+    """Read a document."""
+    return (ROOT / name).read_text()
+
+
+def rows(document: str) -> dict[str, str]:
+    """Read the table rows of a document by what their first cell names; rows of one name are joined."""
+    found: dict[str, str] = {}
+    for line in document.splitlines():
+        if line.startswith("| "):
+            cell = line.split("|")[1].strip().strip("`")
+            found[cell] = found.get(cell, "") + line
+    return found
+
+
+def commands(parser: argparse.ArgumentParser, prefix: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Walk the commands that do something, with their full names."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield prefix, parser
+    for group in groups:
+        for name, below in group.choices.items():
+            yield from commands(below, f"{prefix} {name}")
+
+
+COMMANDS = dict(commands(_build_parser(), "clawback"))
+
+
+def fields(frame: type[msgspec.Struct]) -> list[str]:
+    """Name a frame's fields as they are on the wire."""
+    return [field.encode_name for field in msgspec.structs.fields(frame)]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_is_documented_with_its_parameters(name):
+    """The plugin's README has a row for every tool, which names each of its parameters."""
+    row = rows(read("plugin/README.md")).get(name, "")
+
+    assert row, f"plugin/README.md has no row for the tool {name}"
+    for parameter in TOOLS[name].__struct_fields__:
+        assert f"`{parameter}`" in row, f"the row of {name} lacks {parameter}"
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_a_setting_is_documented_with_its_names(setting):
+    """docs/settings.md has a row for every setting, with its flag and variable, and names the variable of a file."""
+    row = rows(read("docs/settings.md")).get(setting.name, "")
+
+    assert f"`{setting.variable}`" in row
+    assert (f"`--{setting.name.replace('_', '-')}`" in row) == setting.flag
+    assert not setting.secret or f"`{setting.variable}_FILE`" in read("docs/settings.md")
+
+
+@pytest.mark.parametrize("name", sorted(PLUGIN_VARIABLES | {CONFIG_FILE_VARIABLE}))
+def test_a_variable_is_documented(name):
+    """docs/settings.md names every variable that is no setting's."""
+    assert f"`{name}`" in read("docs/settings.md")
+
+
+@pytest.mark.parametrize("name", fields(PluginConfig))
+def test_a_field_of_the_plugins_config_is_documented(name):
+    """Both places that describe the plugin's config have a row for every field."""
+    assert name in rows(read("docs/settings.md"))
+    assert name in rows(read("plugin/README.md"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_documented_with_its_options(name):
+    """docs/operations.md has a row for every command, and names each of its options."""
+    document = read("docs/operations.md")
+    options = {option for action in COMMANDS[name]._actions for option in action.option_strings} - {"-h", "--help"}
+
+    assert name in rows(document), f"docs/operations.md has no row for {name}"
+    for option in options:
+        assert f"`{option}`" in document, f"docs/operations.md does not name {option} of {name}"
+
+
+@pytest.mark.parametrize(
+    "frame", [*get_args(wire.ClientMessage), *get_args(wire.ServerMessage)], ids=lambda frame: frame.__name__
+)
+def test_a_frame_is_documented_with_its_fields(frame):
+    """docs/protocol.md has a row for every message of the WebSocket, which names each of its fields."""
+    row = rows(read("docs/protocol.md")).get(frame.__struct_config__.tag, "")
+
+    assert row, f"docs/protocol.md has no row for {frame.__struct_config__.tag}"
+    for field in fields(frame):
+        assert f"`{field}`" in row, f"the row of {frame.__struct_config__.tag} lacks {field}"
+
+
+def test_every_close_code_is_documented():
+    """docs/protocol.md has a row for every code that the server closes with."""
+    codes = {str(value) for name, value in vars(wire).items() if name.startswith("CLOSE_")}
+
+    assert codes | {"1009"} <= rows(read("docs/protocol.md")).keys()
+
+
+def test_every_status_of_a_webhook_is_documented():
+    """docs/protocol.md has a row for every status that the endpoint names and for every error's."""
+    named = re.findall(r"HTTPStatus\.([A-Z_]+)", Path(endpoint.__file__).read_text())
+    statuses = {HTTPStatus[name].value for name in named} | {
+        problems.build_problem(kind("")).status for kind in (errors.BadPayload, *endpoint._TOLD)
+    }
+    section = read("docs/protocol.md").partition("### `POST /webhooks/")[2].partition("\n### ")[0]
+
+    assert {str(status) for status in statuses} <= rows(section).keys()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClawbackError)],
+    ids=lambda kind: kind.__name__,
+)
+def test_an_error_is_documented_with_its_status(kind):
+    """docs/protocol.md has a row for every class of the error tree, with the status that it is answered with."""
+    row = rows(read("docs/protocol.md")).get(kind.__name__, "")
+
+    assert row, f"docs/protocol.md has no row for {kind.__name__}"
+    assert kind is errors.ConfigError or f"| {problems.build_problem(kind('')).status} |" in row
+
+
+def test_every_scheme_is_documented():
+    """docs/protocol.md names every signature scheme."""
+    row = rows(read("docs/protocol.md"))["verifierType"]
+
+    assert [scheme for scheme in Scheme if f"`{scheme}`" not in row] == []
+
+
+def test_every_stream_is_documented():
+    """docs/architecture.md has a row for every stream and bucket."""
+    names = {"EVT0" if spec["name"].startswith("EVT") else spec["name"] for spec in layout.streams(8, 1)}
+    first_cells = " ".join(rows(read("docs/architecture.md")))
+
+    assert [name for name in names if name not in first_cells] == []
+
+
+def test_every_metric_is_documented():
+    """docs/operations.md names every metric with its labels."""
+    document = read("docs/operations.md")
+
+    for metric in (each for each in vars(metrics).values() if isinstance(each, Counter)):
+        assert f"`{metric._name}_total`" in document
+        assert [label for label in metric._labelnames if f"`{label}`" not in document] == []
+
+
+def anchors(document: str) -> set[str]:
+    """Name the anchors that a document's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(path):
+    """Every link to a file finds it, and one with an anchor a heading."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+
+        assert linked.exists(), f"{path.name} links to {target}, which is not there"
+        assert not anchor or anchor in anchors(linked.read_text()), f"{target}: there is no such heading"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_named_test_exists(path):
+    """Where a document says which test holds a promise, there is that test."""
+    for name, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text()):
+        assert re.search(rf"^(async )?def {test}\(", read(name), re.MULTILINE), f"{name} has no {test}"
+
+
+def test_promises_name_their_tests():
+    """Every numbered promise of docs/guarantees.md names a test."""
+    promises = read("docs/guarantees.md").partition("## Promises")[2].partition("\n## ")[0].split("\n\n**")[1:]
+
+    assert len(promises) >= 10
+    assert [promise[:40] for promise in promises if "::" not in promise] == []
+
+
+def test_a_cited_decision_exists():
+    """Code that cites a decision of ours by its number cites one that is there; numbers are used once, without gaps."""
+    decisions = [path.name[:4] for path in sorted((ROOT / "docs/adr").glob("*.md"))]
+    cited = {number for path in SOURCES for number in re.findall(r"docs/adr/(\d{4})", path.read_text())}
+
+    assert cited <= set(decisions)
+    assert decisions == [f"{number:04}" for number in range(1, len(decisions) + 1)]
+
+
+def test_a_cited_document_exists():
+    """Where code names a document, and a section in quotes, both are there."""
+    for path in SOURCES:
+        for name, section in re.findall(r"(docs/[\w-]+\.md)(?:, '([^']+)')?", path.read_text()):
+            assert (ROOT / name).exists(), f"{path} cites {name}"
+            assert not section or re.search(rf"^#+ {section}$", read(name), re.MULTILINE), f"{name} has no {section!r}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_reader_may_type_is_there(path):
+    """Every command, make target and script in a document's code exists."""
+    text = path.read_text()
+    code = "\n".join([*re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL), *re.findall(r"`[^`\n]+`", text)])
+    # `clawback` alone is also a name (of a plugin, a server): a command is what starts a line, a pipe or a span.
+    typed = re.findall(r"(?:^|[`|$(]) ?(?:\.venv/bin/)?clawback ((?:[a-z-]+ ?)+)", code, re.MULTILINE)
+    targets = re.findall(r"(?:^|[`$]) ?make ([a-z]+)", code, re.MULTILINE)
+
+    for words in typed:
+        assert any(
+            f"clawback {words}".startswith(name)
+            or name == f"clawback {words.strip()}"
+            or name.startswith(f"clawback {words.strip()} ")
+            for name in COMMANDS
+        ), f"{path.name}: clawback {words}"
+    for target in targets:
+        assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE), f"{path.name}: make {target}"
+    for script in re.findall(r"docs/examples/\w+\.py", text):
+        assert (ROOT / script).exists(), f"{path.name}: {script}"

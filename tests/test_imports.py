@@ -1,0 +1,65 @@
+"""Who may import whom: the rule of CONTRIBUTING.md, read off the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import clawback
+
+ROOT = Path(clawback.__file__).parent
+WORDS = {"errors", "model", "wire"}
+ROOMS = {"webhooks", "sessions", "accounts", "operations"}
+PURE = {
+    "webhooks/signatures",
+    "webhooks/event_type",
+    "webhooks/routes",
+    "webhooks/intake",
+    "webhooks/request",
+    "sessions/lane",
+    "sessions/frames",
+    "channel/queue",
+    "channel/fence",
+    "problems",
+    "welcome",
+}
+KNOWN_EXCEPTIONS = {("webhooks", "accounts"), ("operations", "accounts"), ("operations", "webhooks")}
+"""The endpoint opens secrets with the vault; operations are made of the rooms' rules: what a source or token may be."""
+
+MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))
+
+
+def imported(module):
+    """Name what a module imports: our own modules as paths (`fabric/lines`), others by their first name."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} if node.module != "clawback" else {f"clawback.{alias.name}" for alias in node.names}
+    ours = {name.removeprefix("clawback.").replace(".", "/") for name in names if name.startswith("clawback.")}
+    return ours - {"__version__"}, {name.split(".")[0] for name in names if not name.startswith("clawback")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_what_it_may(module):
+    """Only the fabric knows nats, rooms meet through the fabric, the channel knows the words only."""
+    ours, others = imported(module)
+    folder = module.partition("/")[0] if "/" in module else None
+    rooms = {name.partition("/")[0] for name in ours} & ROOMS
+
+    assert folder == "fabric" or "nats" not in others
+    if folder in ROOMS:
+        assert {(folder, room) for room in rooms - {folder}} <= KNOWN_EXCEPTIONS
+    if folder == "fabric":
+        assert not rooms, "the fabric is below the rooms"
+    if folder == "channel":
+        assert {name for name in ours if not name.startswith("channel")} <= WORDS
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_does_nothing(module):
+    """No event loop, no clock, no randomness, no files, no log: values in, values out."""
+    _, others = imported(module)
+
+    assert not others & {"asyncio", "time", "random", "secrets", "os", "logging", "nats", "anyio"}

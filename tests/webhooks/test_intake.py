@@ -1,0 +1,226 @@
+"""Intake: the verdict on one request, and the event that comes of it."""
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import senders
+from clawback.errors import BadPayload, BadSignature
+from clawback.model import (
+    Event,
+    EventState,
+    EventTypeRule,
+    HistoryRecord,
+    Origin,
+    Priority,
+    Scheme,
+    Source,
+    encode_json,
+)
+from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, derive_event_id, take
+from clawback.webhooks.request import Headers, Request
+from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
+
+IDS = EventIds(b"k" * 32, lambda: "evt_fresh")
+
+
+def source_of(scheme, **fields):
+    """Make a source of a scheme."""
+    return Source("src_a", "profile", "hub", scheme, NOW, **fields)
+
+
+def post(source, body, fields=(), secret=None, signed=None):
+    """Sign a body as the source's sender does, and take it."""
+    if signed is None:
+        signed = SENDERS[source.scheme](body) if source.scheme in SENDERS else []
+    headers = Headers(senders.raw([*signed, *fields]))
+    secrets = [secret or senders.secret_for(source.scheme)]
+    return take(Request(headers, body), source, secrets, ids=IDS, now=NOW)
+
+
+def test_accepted_event_says_where_it_is_from_and_what_to_do():
+    """Every field of the event has its place."""
+    source = source_of(Scheme.GITHUB, routes={"issues.opened": "/triage"}, tag="web", priority=Priority.PRIORITY)
+    fields = [("X-GitHub-Event", "issues"), ("X-GitHub-Delivery", "guid")]
+
+    verdict = post(source, b'{"action":"opened"}', fields)
+
+    assert verdict == Accepted(
+        Event(
+            id=derive_event_id(IDS.key, source, "guid"),
+            origin=Origin.WEBHOOK,
+            priority=Priority.PRIORITY,
+            created_at=NOW,
+            source_id="src_a",
+            path="/hub",
+            event_type="issues.opened",
+            skill="/triage",
+            verified=True,
+            delivery_id="guid",
+        )
+    )
+
+
+@pytest.mark.parametrize("seconds", [None, 90])
+def test_event_has_its_sources_time(seconds):
+    """None where the source says nothing: then its profile's counts when it is delivered."""
+    verdict = post(source_of(Scheme.GITHUB, timeout_seconds=seconds), b"{}", [("X-GitHub-Event", "push")])
+
+    assert verdict.event.allowed_seconds == seconds
+
+
+def test_event_without_a_route_is_dropped_and_says_so():
+    """The record holds what a person needs to add the route."""
+    source = source_of(Scheme.GITHUB, routes={"issues.opened": "/triage"}, tag="web")
+
+    verdict = post(source, b"{}", [("X-GitHub-Event", "push")])
+
+    assert verdict == Dropped(
+        HistoryRecord(
+            event_id="evt_fresh",
+            source="webhook",
+            state=EventState.DROPPED,
+            completed_at=NOW,
+            path="/hub",
+            event_type="push",
+            session_tag="web",
+            reason="no_route",
+        )
+    )
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SENDERS if scheme is not Scheme.GITLAB])
+def test_signature_comes_before_everything_else(scheme):
+    """A forged request is refused as such, were its body, type and challenge ever so wrong or right."""
+    for forged in (b"\xff", b"no json", b'{"type":"url_verification","challenge":"x"}'):
+        with pytest.raises(BadSignature):
+            post(source_of(scheme, routes={"x": "y"}), forged, signed=SENDERS[scheme](b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "signed", "fields", "body", "delivery_id"),
+    [
+        (Scheme.GITHUB, None, [("X-GitHub-Delivery", "guid")], b"{}", "guid"),
+        (Scheme.STRIPE, None, [], b'{"id":"evt_1"}', "evt_1"),
+        (Scheme.STRIPE, None, [("X-GitHub-Delivery", "guid")], b"{}", None),
+        (Scheme.STANDARD_WEBHOOKS, None, [], b"{}", "msg_1"),
+        (Scheme.STANDARD_WEBHOOKS, senders.standard(b"{}", family="svix"), [], b"{}", "msg_1"),
+        # Only the id that was signed is one.
+        (Scheme.STANDARD_WEBHOOKS, senders.standard(b"{}", family="svix"), [("webhook-id", "forged")], b"{}", "msg_1"),
+        (Scheme.SHOPIFY, None, [("X-Shopify-Webhook-Id", "guid")], b"{}", "guid"),
+        (Scheme.SLACK, None, [], b'{"event_id":"Ev1"}', "Ev1"),
+        (Scheme.LINEAR, None, [("Linear-Delivery", "guid")], senders.linear_body(), "guid"),
+        (Scheme.GITLAB, None, [("Idempotency-Key", "guid")], b"{}", "guid"),
+        # Shared by webhooks that set each other off: they are not one.
+        (Scheme.GITLAB, None, [("X-Gitlab-Event-UUID", "guid")], b"{}", None),
+        (Scheme.GENERIC, None, [("X-GitHub-Delivery", "guid"), ("Idempotency-Key", "guid")], b"{}", None),
+        (Scheme.NONE, None, [("X-GitHub-Delivery", "guid")], b"{}", None),
+        (Scheme.GITHUB, None, [("X-GitHub-Delivery", "")], b"{}", None),
+        (Scheme.GITHUB, None, [("X-GitHub-Delivery", "x" * 257)], b"{}", None),
+    ],
+)
+def test_delivery_id_is_the_schemes_own(scheme, signed, fields, body, delivery_id):
+    """Where the sender names its delivery the event is named after it; elsewhere each request is an event."""
+    source = source_of(scheme)
+    event = post(source, body, fields, signed=signed).event
+
+    assert event.delivery_id == delivery_id
+    assert event.id == ("evt_fresh" if delivery_id is None else derive_event_id(IDS.key, source, delivery_id))
+
+
+def test_gitlab_delivery_that_is_signed_is_named_by_its_webhook_id():
+    """GitLab's signing token brings the id of Standard Webhooks."""
+    event = post(source_of(Scheme.GITLAB), b"{}", signed=senders.standard(b"{}"), secret=STANDARD_SECRET).event
+
+    assert event.delivery_id == "msg_1"
+
+
+def test_event_id_is_the_keyed_hash_of_profile_source_and_delivery():
+    """Fixed, because ids of past deliveries must be found again after an update."""
+    source = source_of(Scheme.GITHUB)
+    digest = hmac.new(IDS.key, b"profile\0src_a\0guid", hashlib.sha256).digest()
+
+    assert derive_event_id(IDS.key, source, "guid") == "evt_" + base64.b32encode(digest).decode().lower()[:26]
+    assert derive_event_id(b"other", source, "guid") != derive_event_id(IDS.key, source, "guid")
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_only_a_none_source_is_unverified(scheme):
+    """Whoever delivers the event tells the session so."""
+    event = post(source_of(scheme), senders.body_for(scheme)).event
+
+    assert event.verified is (scheme is not Scheme.NONE)
+
+
+def test_without_routes_the_skill_is_the_sources_own_or_none():
+    """None stands for the payload alone."""
+    assert post(source_of(Scheme.GENERIC, skill="/look"), b"{}").event.skill == "/look"
+    assert post(source_of(Scheme.GENERIC), b"{}").event.skill is None
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"), [(b"\xff\xfe", "base64"), (b"a\0b", None), (b"", None), ("å".encode(), None)]
+)
+def test_body_that_is_no_text_is_marked(body, encoding):
+    """It is stored as received; who reads it out needs to know."""
+    assert post(source_of(Scheme.GENERIC), body).event.encoding == encoding
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"no json", b""])
+def test_unreadable_body_is_refused_only_for_its_type(body):
+    """A Stripe event whose type is elsewhere needs no id from its body either."""
+    rule = EventTypeRule(header="X-Kind")
+
+    assert post(source_of(Scheme.STRIPE, event_type=rule), body, [("X-Kind", "x")]).event.delivery_id is None
+    with pytest.raises(BadPayload):
+        post(source_of(Scheme.STRIPE), body)
+
+
+def test_slack_challenge_is_echoed():
+    """With any routes: it is no event."""
+    body = json.dumps({"type": "url_verification", "challenge": "3eZbrw"}).encode()
+
+    assert post(source_of(Scheme.SLACK, routes={"x": "y"}), body) == Challenge("3eZbrw")
+
+
+@pytest.mark.parametrize("scheme", [Scheme.GENERIC, Scheme.STRIPE, Scheme.NONE])
+def test_nobody_else_has_anything_echoed(scheme):
+    """Another sender's body that looks like it is an event."""
+    body = json.dumps({"type": "url_verification", "challenge": "3eZbrw"}).encode()
+
+    assert isinstance(post(source_of(scheme), body), Accepted)
+
+
+@given(
+    scheme=st.sampled_from(sorted(Scheme)),
+    body=st.binary(max_size=80) | st.text('{}[]",:a\\', max_size=40).map(str.encode),
+    fields=st.lists(
+        st.tuples(
+            st.sampled_from(["X-GitHub-Event", "Content-Type", "X-Shopify-Topic", "X-GitHub-Delivery"]),
+            st.text(st.characters(max_codepoint=255), max_size=20) | st.just("application/x-www-form-urlencoded"),
+        ),
+        max_size=4,
+    ),
+)
+def test_any_signed_request_ends_in_a_verdict_that_can_be_stored(scheme, body, fields):
+    """Whatever a sender with the right secret sends: an event that becomes JSON, or a refusal."""
+    try:
+        verdict = post(source_of(scheme, routes={"*": "/x"}), body, fields)
+    except (BadSignature, BadPayload):
+        return
+
+    assert json.loads(encode_json(verdict))
+
+
+def test_secret_in_use_is_any_of_the_live_ones():
+    """While one is rolled, both sign."""
+    source = source_of(Scheme.GITHUB)
+    for secret in (SECRET, b"older"):
+        request = Request(Headers(senders.raw(senders.github(b"{}", secret))), b"{}")
+
+        assert isinstance(take(request, source, [SECRET, b"older"], ids=IDS, now=NOW), Accepted)
