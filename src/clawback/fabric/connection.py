@@ -780,7 +780,10 @@ def _without_login(url: str) -> str:
 
 def _header_bytes(headers: dict[str, str]) -> int:
     """Count what nats-py writes: `NATS/1.0`, each `name: value`, an empty line, all ended by CR LF."""
-    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+    size = 12
+    for name, value in headers.items():
+        size += len(name) + (len(value) if value.isascii() else len(value.encode())) + 4
+    return size
 
 
 def _read_publish_answer(answer: CoreMessage) -> PubAck:

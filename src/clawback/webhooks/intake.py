@@ -6,8 +6,7 @@ delivery id (else a stranger's request with a guessed id could block the real on
 route is found.
 """
 
-import base64
-import hmac
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -22,10 +21,7 @@ from clawback.webhooks.signatures import InBody, InHeader, Row, verify
 
 NO_ROUTE = "no_route"
 
-_ID_CHARACTERS = 26
-"""130 bits of the hash, as base32, of which 5 bytes are 8 characters."""
-
-_ID_BYTES = -(-_ID_CHARACTERS // 8) * 5
+_ID_BYTES = 16
 
 
 class Accepted(Struct, frozen=True):
@@ -109,8 +105,8 @@ def derive_event_id(key: bytes, source: Source, delivery_id: str) -> str:
     Keyed, so that nobody can tell from an id which delivery it was, or make one collide with another profile's.
     """
     name = f"{source.profile_id}\0{source.id}\0{delivery_id}".encode()
-    digest = hmac.digest(key, name, "sha256")
-    return "evt_" + base64.b32encode(digest[:_ID_BYTES]).decode().lower()[:_ID_CHARACTERS]
+    # BLAKE2's own keyed mode (RFC 7693) and hex: HMAC and base32 of a few bytes take ten times as long.
+    return "evt_" + hashlib.blake2b(name, key=key, digest_size=_ID_BYTES).hexdigest()
 
 
 def _delivery_id(request: Request, row: Row | None) -> str | None:

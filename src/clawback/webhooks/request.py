@@ -20,7 +20,6 @@ send one, or else as an object of its fields. The body itself is never rewritten
 import binascii
 import re
 from collections.abc import Iterable
-from functools import cached_property
 
 import msgspec
 from msgspec import Raw
@@ -54,16 +53,23 @@ _ESCAPE = re.compile(
 
 
 class Headers:
-    """Header fields by name, whatever the case; values as received, and Latin-1 where text is asked for."""
+    """
+    Header fields by name, whatever the case; values as received, and Latin-1 where text is asked for.
+
+    `fields` has its names in lower case, as ASGI gives them.
+    """
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, list[bytes]] = {}
+        self._values: dict[bytes, list[bytes]] = {}
         for name, value in fields:
-            self._values.setdefault(name.decode("latin-1").lower(), []).append(value)
+            if (values := self._values.get(name)) is None:
+                self._values[name] = [value]
+            else:
+                values.append(value)
 
     def all(self, name: str) -> list[bytes]:
         """Return every value of a header, in order; for what must not come twice."""
-        return self._values.get(name.lower(), [])
+        return self._values.get(name.lower().encode("latin-1"), [])
 
     def get(self, name: str) -> str | None:
         """Return a header's value, several joined by `, ` (RFC 9110 section 5.3); None where it is absent or empty."""
@@ -76,15 +82,21 @@ class Request:
     def __init__(self, headers: Headers, body: bytes) -> None:
         self.headers = headers
         self.body = body
+        # Not cached_property: until Python 3.12 each takes a lock, which costs as much as the check.
+        self._is_utf8: bool | None = None
+        self._parsed: Raw | dict[str, Raw] | None = None
 
-    @cached_property
+    @property
     def is_utf8(self) -> bool:
         """Whether the body is text; NUL and other control characters are."""
-        try:
-            self.body.decode(_UTF8)
-        except UnicodeDecodeError:
-            return False
-        return True
+        if self._is_utf8 is None:
+            try:
+                self.body.decode(_UTF8)
+            except UnicodeDecodeError:
+                self._is_utf8 = False
+            else:
+                self._is_utf8 = True
+        return self._is_utf8
 
     def text_at(self, path: str) -> str | None:
         """
@@ -99,7 +111,7 @@ class Request:
         if not self.is_utf8:
             raise BadPayload("body refused: the event type is read from it and it is not UTF-8; send JSON in UTF-8")
         try:
-            return _follow(self._json, path)
+            return _follow(self._json(), path)
         except (msgspec.DecodeError, RecursionError) as error:
             # The reason names a place in the body and never its content.
             raise BadPayload(
@@ -107,9 +119,10 @@ class Request:
                 " source read the type from a header"
             ) from error
 
-    @cached_property
     def _json(self) -> Raw | dict[str, Raw]:
-        return _parse(self._form_json() if self._is_form() else self.body.removeprefix(_BYTE_ORDER_MARK))
+        if self._parsed is None:
+            self._parsed = _parse(self._form_json() if self._is_form() else self.body.removeprefix(_BYTE_ORDER_MARK))
+        return self._parsed
 
     def _is_form(self) -> bool:
         return (self.headers.get("Content-Type") or "").partition(";")[0].strip().lower() == _FORM

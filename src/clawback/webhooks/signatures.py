@@ -244,9 +244,14 @@ def _parts(row: Row, value: bytes) -> list[bytes]:
 def _expected(row: Row, key: bytes, preamble: bytes, body: bytes) -> bytes:
     if row.algorithm is None:
         return key
-    mac = hmac.new(key, preamble, row.algorithm)
-    mac.update(body)
-    return base64.b64encode(mac.digest()) if row.encoding == "base64" else mac.hexdigest().encode()
+    if preamble:
+        mac = hmac.new(key, preamble, row.algorithm)
+        mac.update(body)
+        digest = mac.digest()
+    else:
+        # In one call, which saves the making of three objects.
+        digest = hmac.digest(key, body, row.algorithm)
+    return base64.b64encode(digest) if row.encoding == "base64" else digest.hex().encode()
 
 
 def _single(request: Request, name: str) -> bytes:
