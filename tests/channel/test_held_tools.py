@@ -164,3 +164,19 @@ async def test_the_time_out_is_changed(config, peer):
     assert json.loads(text) == {"timeoutSeconds": 600}
     assert await told(peer, "account_update") == {"timeoutSeconds": 600}
     assert (await told(peer, "source_create"))["timeoutSeconds"] == 90
+
+
+async def test_claude_is_told_to_leave_what_another_session_took_over(config, peer):
+    """Once, for the event it works on; finished all the same, its ack is sent."""
+    async with Claude(config) as claude:
+        await peer.deliver("evt_1")
+        await claude.event(1)
+        await peer.say("role", role="standby")
+        told_to_leave = await claude.event(2)
+        text, failed = await claude.call("event_ack", event_id="evt_1", summary="was done")
+        ack = await told(peer, "ack")
+
+    assert told_to_leave["meta"]["moved"] == "true"
+    assert "event evt_1 and every event after it are delivered there" in told_to_leave["content"]
+    assert (text, failed) == ("Event evt_1 had moved to another session; your ack ends it there.", False)
+    assert ack == {"eventId": "evt_1", "summary": "was done"}

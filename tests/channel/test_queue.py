@@ -18,10 +18,12 @@ from clawback.channel.queue import (
     Emit,
     EmitFailed,
     GivenBack,
+    Moved,
     Queue,
     Reconnected,
     Remind,
     Reminded,
+    Retract,
     TimedOut,
 )
 from clawback.wire import EventFrame
@@ -187,6 +189,19 @@ def test_an_event_that_is_given_back_is_shown_when_it_comes_again():
     assert queue.handle(AckCalled("b", "s"))[-1] == Emit(event("a"))
 
 
+def test_a_session_that_moved_is_let_go_of():
+    """Claude is told once to leave what it works on; what comes back is new, and a late ack of any of it is sent."""
+    queue = holding(event("a"), event("i", "interrupt"), event("b"))
+
+    assert queue.handle(Moved()) == [Retract(event("i", "interrupt"))]
+    assert queue.held == ()
+    assert queue.handle(Moved()) == []
+    late = queue.handle(AckCalled("a", "late"))
+    assert late[0] == Ack("a", "late")
+    assert "moved to another session" in late[1].text
+    assert queue.handle(Arrived(event("b"))) == [Emit(event("b"))]
+
+
 class Sessions(RuleBasedStateMachine):
     """Any server, also one that sends too much, against what Claude sees and what is acked."""
 
@@ -300,6 +315,16 @@ class Sessions(RuleBasedStateMachine):
         commands = self.queue.handle(GivenBack(name))
         self.end(name)
         self.carry_out(commands)
+
+    @rule()
+    def move(self):
+        """Let another connection take over."""
+        left = [name for name in self.working[-1:] if name not in self.missed]
+        self.timed_out |= self.open
+        commands = self.queue.handle(Moved())
+        assert [command.event.id for command in commands] == left
+        for name in list(self.open):
+            self.end(name)
 
     @precondition(lambda self: self.next)
     @rule(data=st.data())

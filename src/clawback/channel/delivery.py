@@ -46,7 +46,7 @@ class Delivery:
         self._journal: Journal | None = None
         self._journal_directory: Path | None = None
         self._connection: Connection | None = None
-        self._emissions: asyncio.Queue[queue.Emit | queue.Remind] = asyncio.Queue()
+        self._emissions: asyncio.Queue[queue.Emit | queue.Remind | queue.Retract] = asyncio.Queue()
         self._sending: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -135,7 +135,7 @@ class Delivery:
         self._handle(queue.Reconnected())
 
     def received(self, message: wire.ServerMessage) -> None:
-        """Take an event, a reminder or a time-out."""
+        """Take an event, a reminder, a time-out, or a change of role."""
         match message:
             case wire.EventFrame():
                 self._handle(queue.Arrived(message))
@@ -146,6 +146,8 @@ class Delivery:
                     "event %s timed out: it was not acknowledged in time and is among the dead letters", event_id
                 )
                 self._handle(queue.TimedOut(event_id))
+            case wire.Role("standby"):
+                self._handle(queue.Moved())
             case wire.Role("active") if self._journal is not None:
                 # The session before this one may have died with acks that the server was never told.
                 for ack in self._adopt(self._journal):
@@ -165,7 +167,7 @@ class Delivery:
 
     def _carry_out(self, command: queue.Command) -> None:
         match command:
-            case queue.Emit() | queue.Remind():
+            case queue.Emit() | queue.Remind() | queue.Retract():
                 self._emissions.put_nowait(command)
             case queue.Ack(event_id, summary):
                 self._write(wire.SettledAck(event_id, summary))
@@ -183,6 +185,8 @@ class Delivery:
                 emission = fence.build_event(event, marker, resumed=resumed)
             case queue.Remind(event, times):
                 emission = fence.build_reminder(event, marker, times=times)
+            case queue.Retract(event):
+                emission = fence.build_retraction(event)
         try:
             await self._emit(emission)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):

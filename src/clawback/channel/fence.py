@@ -79,6 +79,16 @@ def build_reminder(event: EventFrame, marker: str, *, times: int) -> Emission:
     return Emission(f"{note}\n\n{_closing(event)}", meta)
 
 
+def build_retraction(event: EventFrame) -> Emission:
+    """Build what tells Claude that an event it was shown is another session's now."""
+    meta = _clean_meta(event) | {"moved": "true"}
+    return Emission(
+        f"Another session took over: event {clean_value(event.id)} and every event after it are delivered there. Stop "
+        "working on it. If it is finished already, call event_ack for it; otherwise do not.",
+        meta,
+    )
+
+
 def clean_value(value: str) -> str:
     """
     Make a text safe as an attribute value, and as a name within a sentence: one line without quotes or brackets.

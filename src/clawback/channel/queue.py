@@ -17,6 +17,8 @@ Rules
 6.  An event that the server timed out is no longer held; its late ack is still sent, and is recorded against it alone.
 7.  An event that Claude gives back is let go of before the server is told, so that the server's next delivery of it,
     which may overtake its answer, is a new one. What the server was not told of it delivers again by itself.
+8.  When another connection takes this session over, everything held is let go of, for it is delivered there, and Claude
+    is told to leave the active event. A late ack of any of it is still sent, and ends it there.
 
 The server paces: it sends the next event after the ack of the one before. These rules keep the promise "one at a time"
 even where it does not, since Claude Code hands over whatever it was given while it was busy, all at once.
@@ -74,6 +76,10 @@ class GivenBack(Struct, frozen=True):
     event_id: str
 
 
+class Moved(Struct, frozen=True):
+    """Another connection is the active one of this session now, and is given what is held here."""
+
+
 class Reconnected(Struct, frozen=True):
     """A connection is authenticated."""
 
@@ -90,8 +96,20 @@ class TimedOut(Struct, frozen=True):
     event_id: str
 
 
-Input = Arrived | AckCalled | AckConfirmed | AcksRecovered | EmitFailed | GivenBack | Reconnected | Reminded | TimedOut
+Input = (
+    Arrived
+    | AckCalled
+    | AckConfirmed
+    | AcksRecovered
+    | EmitFailed
+    | GivenBack
+    | Moved
+    | Reconnected
+    | Reminded
+    | TimedOut
+)
 
+_MOVED = "moved to another session"
 _HOW = {TimedOut: "timed out", GivenBack: "given back"}
 """How an event left that nobody acked; one that was given back has not ended, so an ack of it is one of a stranger."""
 
@@ -110,6 +128,12 @@ class Remind(Struct, frozen=True):
 
     event: EventFrame
     times: int
+
+
+class Retract(Struct, frozen=True):
+    """Tell Claude to leave an event that it was shown: another session has it."""
+
+    event: EventFrame
 
 
 class Ack(Struct, frozen=True):
@@ -132,7 +156,7 @@ class Answer(Struct, frozen=True):
     refused: bool = False
 
 
-Command = Emit | Remind | Ack | AckAgain | Answer
+Command = Emit | Remind | Retract | Ack | AckAgain | Answer
 
 
 class _Held(Struct):
@@ -171,11 +195,26 @@ class Queue:
 
     def handle(self, happened: Input) -> list[Command]:
         """Take one input and say what to do about it, in order."""
+        commands: list[Command] = []
         match happened:
             case Arrived(event):
-                return self._take(event)
+                commands = self._take(event)
             case AckCalled(event_id, summary):
-                return self._ack(event_id, summary)
+                commands = self._ack(event_id, summary)
+            case Moved():
+                commands = self._let_go()
+            case Reconnected():
+                commands = self._show_active()
+            case Reminded(event_id):
+                commands = self._remind(event_id)
+            case TimedOut(event_id) | GivenBack(event_id):
+                commands = self._end(event_id, _HOW[type(happened)])
+            case _:
+                self._note(happened)
+        return commands
+
+    def _note(self, happened: AckConfirmed | AcksRecovered | EmitFailed) -> None:
+        match happened:
             case AckConfirmed(event_id):
                 self._unconfirmed.discard(event_id)
             case AcksRecovered(event_ids):
@@ -184,13 +223,6 @@ class Queue:
                 # A failure that comes late is not the failure of the event that is active by now.
                 if self._active and self._active.id == event_id:
                     self._active.shown = False
-            case Reconnected():
-                return self._show_active()
-            case Reminded(event_id):
-                return self._remind(event_id)
-            case TimedOut(event_id) | GivenBack(event_id):
-                return self._end(event_id, _HOW[type(happened)])
-        return []
 
     def _take(self, event: EventFrame) -> list[Command]:
         if event.id in self._unconfirmed:
@@ -220,6 +252,9 @@ class Queue:
         elif self._ended.get(event_id) == _HOW[TimedOut]:
             answer = Answer(f"Event {event_id} had timed out before; your summary is recorded against it.")
             following = self._end(event_id, "acknowledged")
+        elif self._ended.get(event_id) == _MOVED:
+            answer = Answer(f"Event {event_id} had moved to another session; your ack ends it there.")
+            following = self._end(event_id, "acknowledged")
         elif self._ended.get(event_id) == "acknowledged" or event_id in self._unconfirmed:
             return [Answer(f"Event {event_id} was acknowledged before; nothing more is to be done for it.")]
         else:
@@ -241,6 +276,15 @@ class Queue:
             return [Emit(self._active.event, resumed=True)]
         self._active = self._waiting.popleft() if self._waiting else None
         return [Emit(self._active.event)] if self._active else []
+
+    def _let_go(self) -> list[Command]:
+        left = self._active
+        for held in [*self._everything()]:
+            self._remember(held.id, _MOVED)
+        self._active = None
+        self._suspended.clear()
+        self._waiting.clear()
+        return [Retract(left.event)] if left and left.shown else []
 
     def _remind(self, event_id: str) -> list[Command]:
         if event_id in self._unconfirmed:
