@@ -8,15 +8,26 @@ answered. FAULT_ROUNDS says how often each is killed, FAULT_SEED repeats a run's
 import asyncio
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cable import Cable
 from channel.claude import Claude
+from clawback.fabric import subjects
+from clawback.fabric.connection import Fabric
+from clawback.fabric.embedded import read_auth
+from clawback.fabric.events import EventStore
+from clawback.fabric.ledger import Ledger
+from clawback.fabric.registry import DEFAULT_SHARDS
+from clawback.model import Address, Event, Origin, Priority, new_id
+from cluster import Peer, joined
+from faults.flow import PATIENCE_SECONDS
 from github import make_source, post
 from legacy import LegacyClient
 from processes import Server, environment, frozen
+from waiting import eventually
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5"))
 
@@ -30,6 +41,9 @@ RECOVERY_SECONDS = 1.2
 
 AGAIN = 0.3
 """How often there is a second one."""
+
+EXTENDED_SECONDS = 2.0
+"""What an event has before it is extended: enough to ask for it on a slow machine."""
 
 
 async def kill_plugin(flow, _server, dice) -> None:
@@ -113,6 +127,43 @@ async def test_an_ack_that_the_server_could_not_confirm_ends_its_event(server, h
     assert not failed, text
     assert following["meta"]["event_id"] == second
     assert [(each["eventId"], each["summary"]) for each in history] == [(first, "before the kill")]
+
+
+async def test_more_time_that_was_granted_outlives_the_server(server):
+    """`kill -9` right after the answer to event_extend: the event goes on where one that was not extended ends."""
+    token = (await asyncio.to_thread(server.token)).value
+    async with joined(server.socket_url, token, "extended") as peer:
+        extended = await publish(server, peer, "extended", EXTENDED_SECONDS)
+        await peer.event()
+        await peer.ask("event_extend", eventId=extended, seconds=3600)
+        await asyncio.to_thread(server.kill9)
+    await asyncio.to_thread(server.start)
+    async with (
+        joined(server.socket_url, token, "extended", inflight=[extended]) as peer,
+        joined(server.socket_url, token, "other") as other,
+    ):
+        await publish(server, other, "other", EXTENDED_SECONDS + 0.5)
+        await eventually(lambda: other.frames[1:], PATIENCE_SECONDS)
+        listed = await peer.ask("event_list", sessionTag="extended")
+
+    assert [frame["type"] for frame in other.frames] == ["event", "timed_out"]
+    assert peer.frames == []
+    assert [(each["eventId"], each["state"]) for each in listed] == [(extended, "offered")]
+
+
+async def publish(server: Server, peer: Peer, tag: str, allowed_seconds: float) -> str:
+    """Store an event for a tag of a peer's profile, with less time than a source may give; return its id."""
+    fabric = await Fabric.open(read_auth(server.data_dir), name="tests")
+    try:
+        event = Event(
+            new_id("evt"), Origin.WEBHOOK, Priority.NORMAL, datetime.now(UTC), allowed_seconds=allowed_seconds
+        )
+        address = Address(peer.welcome["profileId"], tag)
+        maker = subjects.source_maker("src_a")
+        await EventStore(fabric, Ledger(fabric), DEFAULT_SHARDS).store(address, event, b"", maker=maker, patience_s=5)
+    finally:
+        await fabric.close()
+    return event.id
 
 
 async def set_up(server: Server, home: Path, remote: str) -> tuple[Path, str]:

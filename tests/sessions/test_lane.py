@@ -1,6 +1,7 @@
 """The rules of a lane, case by case and as properties of random lives."""
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -34,6 +35,7 @@ from clawback.sessions.lane import (
     Settle,
     Settled,
     Started,
+    Store,
     Ticked,
     Woken,
 )
@@ -272,11 +274,12 @@ def test_the_clock_stands_still_while_an_event_is_suspended():
 def test_more_time_is_added_to_what_an_event_has():
     """An extended event is set aside that much later."""
     lane = active_lane()
-    lane.handle(Extended("a", 650.0), 200.0)
+    extended = lane.handle(Extended("a", 650.0), 200.0)
     before = lane.handle(Ticked(), 100.0 + TIMEOUT_SECONDS + 649)
     left = lane.wait_seconds(100.0 + TIMEOUT_SECONDS + 649)
     after = lane.handle(Ticked(), 100.0 + TIMEOUT_SECONDS + 650)
 
+    assert extended == [Store()]
     assert left == 1.0
     assert not [command for command in before if isinstance(command, SetAside)]
     assert [type(command) for command in after] == [SetAside]
@@ -363,7 +366,10 @@ def test_time_spent_is_kept_across_a_reconnect():
 
 
 ALLOWED_SECONDS = TIMEOUT_SECONDS + 50
-"""Of every event of a random life: no multiple of the reminder interval, so that the two do not hide each other."""
+"""
+Of every event of a random life, until it is extended: no multiple of the reminder interval, so that the two do not hide
+each other.
+"""
 
 
 class World(RuleBasedStateMachine):
@@ -388,6 +394,7 @@ class World(RuleBasedStateMachine):
         self.first_deliveries = {priority: [] for priority in Priority}
         self.put_back = {}  # how often an event was delivered before it went back into its line
         self.spent = {}  # how long the client had each event as its active one, in this delivery
+        self.extended = Counter()  # by how many seconds, whatever crashed since
         self.reminded = {}  # the interval of that in which the client was last reminded
         self.now = 1000.0
         self.lane = Lane()
@@ -398,6 +405,8 @@ class World(RuleBasedStateMachine):
             match command:
                 case Pull(priority):
                     self.carry_out(self.lane.handle(self.pull(priority), self.now))
+                case Store():
+                    self.durable = list(self.lane.stack)
                 case Deliver(entry, interrupting):
                     self.deliver(entry, interrupting)
                 case Settle(entry):
@@ -407,7 +416,7 @@ class World(RuleBasedStateMachine):
                     assert all(entry.event_id != event_id for entry in self.lane.stack), "disowned what is held"
                 case SetAside(entry, reason):
                     assert reason == "timed_out", "nothing here is lost or fails that often"
-                    assert self.spent[entry.event_id] >= ALLOWED_SECONDS, "timed out early"
+                    assert self.spent[entry.event_id] >= self.allowed(entry.event_id), "timed out early"
                     self.client.remove(entry.event_id)
                     self.ending.append((entry, None))
                 case PutBack(entry):
@@ -419,6 +428,10 @@ class World(RuleBasedStateMachine):
                     interval = self.spent[event_id] // REMINDER_SECONDS
                     assert interval > self.reminded[event_id], "reminded twice in an interval"
                     self.reminded[event_id] = interval
+
+    def allowed(self, event_id):
+        """How long an event may be active."""
+        return ALLOWED_SECONDS + self.extended[event_id]
 
     def pull(self, priority):
         """Answer a pull as a consumer does."""
@@ -502,6 +515,14 @@ class World(RuleBasedStateMachine):
         self.client.remove(event_id)
         self.carry_out(self.lane.handle(Deferred(event_id), self.now))
 
+    @precondition(lambda self: self.client)
+    @rule(data=st.data())
+    def extend(self, data):
+        """The client asks for more time, and has it from then on."""
+        event_id = data.draw(st.sampled_from(self.client))
+        self.extended[event_id] += REMINDER_SECONDS
+        self.carry_out(self.lane.handle(Extended(event_id, REMINDER_SECONDS), self.now))
+
     @rule(seconds=st.sampled_from([0.0, 1.0, REMINDER_SECONDS - 1, REMINDER_SECONDS, TIMEOUT_SECONDS, 50.0]))
     def pass_time(self, seconds):
         """Time passes; the driver tells the lane if it asked for that."""
@@ -515,7 +536,7 @@ class World(RuleBasedStateMachine):
         if wait is not None and wait <= seconds:
             self.carry_out(self.lane.handle(Ticked(), self.now))
         elif active is not None:
-            assert self.spent[active] < ALLOWED_SECONDS, "nobody would have noticed the time-out"
+            assert self.spent[active] < self.allowed(active), "nobody would have noticed the time-out"
             assert self.spent[active] // REMINDER_SECONDS == self.reminded[active], "nobody noticed the reminder"
 
     @rule()

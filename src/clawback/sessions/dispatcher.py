@@ -267,6 +267,8 @@ class Dispatcher:
         match command:
             case rules.Pull(priority) if not self._stopping.is_set():
                 return await self._pull(priority)
+            case rules.Store():
+                await self._store()
             case rules.Deliver(held) if not self._stopping.is_set():
                 await self._deliver(held)
             case rules.Settle(held):
@@ -340,9 +342,12 @@ class Dispatcher:
                     await self._stopping.wait()
             wait = min(wait * 2, longest)
 
-    async def _deliver(self, held: Held) -> None:
+    async def _store(self) -> None:
         stack = list(self._lane.stack)
         await self._insist(lambda: self._stacks.store(self._address, stack))
+
+    async def _deliver(self, held: Held) -> None:
+        await self._store()
         event = self._known[held.event_id]
         body = await self._body(held)
         self._bodies.pop(held.event_id, None)
@@ -391,8 +396,7 @@ class Dispatcher:
 
     async def _put_back(self, held: Held) -> rules.Input:
         # First the intention: whoever finds the event in the stack after a crash puts it back, and delivers it no more.
-        stack = list(self._lane.stack)
-        await self._insist(lambda: self._stacks.store(self._address, stack))
+        await self._store()
         event = structs.replace(self._known[held.event_id], attempts=held.attempt)
         body = await self._body(held)
         assert held.returns_at is not None, "the lane says when"

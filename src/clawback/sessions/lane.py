@@ -159,6 +159,10 @@ class Pull(Struct, frozen=True):
     priority: Priority
 
 
+class Store(Struct, frozen=True):
+    """Store the stack: what changed in it must outlive this server."""
+
+
 class Deliver(Struct, frozen=True):
     """Store the stack, then send this event; `interrupting` says that the client holds another."""
 
@@ -201,7 +205,7 @@ class Remind(Struct, frozen=True):
     event_id: str
 
 
-Command = Pull | Deliver | Settle | PutBack | SetAside | Disown | Remind
+Command = Pull | Store | Deliver | Settle | PutBack | SetAside | Disown | Remind
 
 TIMED_OUT = "timed_out"
 CRASH_LOOP = "crash_loop"
@@ -311,7 +315,7 @@ class Lane:
                 return [self._put_back(self._replace(structs.replace(held, returns_at=now + delay_seconds)))]
             case Extended(_, seconds):
                 self._replace(structs.replace(held, allowed_seconds=held.allowed_seconds + seconds))
-                return []
+                return [Store()]
             case Failed():
                 return self._fail(held, now)
 
