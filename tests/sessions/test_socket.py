@@ -174,6 +174,19 @@ async def test_a_flood_of_frames_closes_with_4008(house, monkeypatch):
     assert await peer.ended() == (wire.CLOSE_FLOOD, "more than 200 frames a second")
 
 
+async def test_acks_of_events_are_no_flood(house, monkeypatch):
+    """However fast a session acks what it is given, it is given the next."""
+    monkeypatch.setattr(bridge, "FRAME_BUDGET", 5)
+    monkeypatch.setattr(bridge, "FRAMES_PER_SECOND", 0.0)
+    published = [await house.publish(str(number)) for number in range(20)]
+    peer = await house.connect(instanceId="quick")
+    for event_id in published:
+        await peer.frame("event", id=event_id)
+        await peer.say("ack", eventId=event_id, summary="done")
+
+    assert not peer.closed.is_set()
+
+
 async def test_too_many_unanswered_requests_close_with_4400(house, monkeypatch):
     """A client that asks without reading answers is stopped."""
     monkeypatch.setattr(bridge, "MAX_REQUESTS", 3)

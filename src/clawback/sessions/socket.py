@@ -36,7 +36,7 @@ FRAME_BUDGET = 2_000
 """Frames a client may send at once: twice what existing clients keep of acks while offline."""
 
 FRAMES_PER_SECOND = 200.0
-"""How fast the budget refills."""
+"""How fast the budget refills. Each event that is sent adds a frame besides, which pays for its ack."""
 
 MAX_REQUESTS = 100
 """Requests of one connection that may wait for their answer."""
@@ -114,6 +114,8 @@ class Connection:
         """Send one frame; does nothing once the connection has ended, and ends it when the client does not read."""
         if self.ended.is_set():
             return
+        if isinstance(message, wire.EventFrame):
+            self._budget += 1
         frame = wire.encode(message).decode()
         try:
             async with asyncio.timeout(SEND_SECONDS):
