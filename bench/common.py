@@ -63,12 +63,12 @@ def delivery_id() -> str:
     return f"{_run}-{next(_delivery):08x}"
 
 
-def request(path: str, webhook: Webhook) -> bytes:
-    """Write the request that GitHub would send."""
+def request(path: str, webhook: Webhook, name: str | None = None) -> bytes:
+    """Write the request that GitHub would send; `name` is its delivery id, by default a new one."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: GitHub-Hookshot/bench\r\nAccept: */*\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(webhook.body)}\r\nX-GitHub-Hook-ID: 1\r\n"
-        f"X-GitHub-Event: {EVENT}\r\nX-GitHub-Delivery: {delivery_id()}\r\n"
+        f"X-GitHub-Event: {EVENT}\r\nX-GitHub-Delivery: {name or delivery_id()}\r\n"
         f"X-Hub-Signature-256: {webhook.signature}\r\n\r\n"
     ).encode() + webhook.body
 
