@@ -20,7 +20,7 @@ SECRET = senders.SECRET.decode()
 ROUTES = {"pull_request.opened": "/review"}
 TEXT = PULL_REQUEST.decode()
 
-EVENT_ID = re.compile("evt_[a-z2-7]{26}")
+EVENT_ID = re.compile("evt_[0-9a-f]{32}")
 
 
 def claude_of(config, home, **env) -> Claude:
