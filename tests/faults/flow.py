@@ -18,7 +18,7 @@ from clawback.fabric.embedded import read_auth
 from faults.ledger import Accepted, AckAnswered, AckCalled, Entry, Killed, Sent, Shown, story, violations
 from github import delivery, make_source
 from legacy import LegacyClient
-from processes import Server, environment
+from processes import Server, Token, environment
 from waiting import eventually
 
 SENDERS = 2
@@ -36,12 +36,18 @@ PATIENCE_SECONDS = 60.0
 
 
 class Plugin(Claude):
-    """A Claude Code that acks every event it is shown, until its plugin ends."""
+    """
+    A Claude Code that acks every event it is shown, until its plugin ends.
+
+    `first` is the first that it was shown, `in_flight` the one that it has not begun to ack.
+    """
 
     def __init__(self, config: Path, home: Path, dice: random.Random, record: Callable[[Entry], None]) -> None:
         # Its waits between two tries are shortened: real ones grow to half a minute over many kills.
         super().__init__(config, handshake=False, **environment(home))
         self.refusals: list[dict[str, Any]] = []
+        self.first: Shown | None = None
+        self.in_flight: Shown | None = None
         self._dice = dice
         self._record = record
         self._shown: asyncio.Queue[str] = asyncio.Queue()
@@ -71,7 +77,9 @@ class Plugin(Claude):
         super().heard(message)
         if message.get("method") == "notifications/claude/channel":
             meta = message["params"]["meta"]
-            self._record(Shown(meta["deliveryId"], meta["event_id"], int(meta["attempt"])))
+            self.in_flight = Shown(meta["deliveryId"], meta["event_id"], int(meta["attempt"]))
+            self.first = self.first or self.in_flight
+            self._record(self.in_flight)
             self._shown.put_nowait(meta["event_id"])
         elif (event_id := self._acking.pop(message.get("id"), None)) is not None:
             if message["result"]["isError"]:
@@ -88,6 +96,7 @@ class Plugin(Claude):
             event_id = await self._shown.get()
             await asyncio.sleep(self._dice.uniform(0, THINK_SECONDS))
             self._record(AckCalled(self._delivery_of(event_id)))
+            self.in_flight = None
             self._acking[number] = event_id
             call = {"name": "event_ack", "arguments": {"event_id": event_id, "summary": "done"}}
             await self.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call})
@@ -107,16 +116,18 @@ class Flow:
         self._dice = dice
         self._home = home
         self._url = ""
+        self._token: Token
         self._config = Path()
         self._stopping = False
         # What is accepted or shown and not acked, and what is acked: an answer to a sender may come after that.
         self._waiting: set[str] = set()
         self._done: set[str] = set()
         self._plugin: Plugin
+        self._standby: Plugin | None = None
         self._sending: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        token = await asyncio.to_thread(self._server.token)
+        self._token = token = await asyncio.to_thread(self._server.token)
         self._home.mkdir()
         self._config = await asyncio.to_thread(self._server.log_in, token, self._home)
         async with LegacyClient(self._server.socket_url, token.value) as client:
@@ -131,7 +142,8 @@ class Flow:
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
-        await self._plugin.kill9()
+        for plugin in self._plugins():
+            await plugin.kill9()
 
     async def start_plugin(self) -> None:
         """Start a plugin beside a new Claude; returns before it is ready."""
@@ -142,6 +154,35 @@ class Flow:
         """Kill the plugin without a warning."""
         self._record(Killed("plugin"))
         await self._plugin.kill9()
+
+    async def start_standby(self) -> None:
+        """Start a plugin of the same session beside the one that runs, and return when the server has both."""
+        self._standby = Plugin(self._config, self._home, self._dice, self._record)
+        await self._standby.__aenter__()
+        async with LegacyClient(self._server.socket_url, self._token.value, "asker") as asker:
+
+            async def has_both() -> bool:
+                self._check()
+                listed = await asker.request("session_list")
+                return sorted(each["role"] for each in listed if not each["current"]) == ["active", "standby"]
+
+            await eventually(has_both, PATIENCE_SECONDS)
+
+    async def kill_active(self) -> tuple[Shown, Shown]:
+        """
+        Kill the active plugin between an event's arrival and its ack; the standby is the plugin from now on.
+
+        Returns how the event in flight was shown, and how the first event of the standby was.
+        """
+        assert self._standby is not None, "start it first"
+        active, heir = self._plugin, self._standby
+        await eventually(lambda: self._check() or active.in_flight, PATIENCE_SECONDS)
+        held = active.in_flight
+        self._record(Killed("active plugin"))
+        await active.kill9()
+        self._plugin, self._standby = heir, None
+        await eventually(lambda: self._check() or heir.first, PATIENCE_SECONDS)
+        return held, heir.first
 
     async def kill_server(self) -> None:
         """Kill the server without a warning, and with it its NATS."""
@@ -171,6 +212,9 @@ class Flow:
         found = violations(self.entries)
         print(story(self.entries, found) if found else f"{self.acks} events")  # noqa: T201 -- pytest shows it on failure
         return found
+
+    def _plugins(self) -> list[Plugin]:
+        return [self._plugin] if self._standby is None else [self._plugin, self._standby]
 
     async def _is_empty(self, fabric: Fabric) -> bool:
         info = await fabric.api("STREAM.NAMES", {})
@@ -219,7 +263,8 @@ class Flow:
 
     def _check(self) -> None:
         """Fail at once, not after a deadline, when something in the flow broke."""
-        self._plugin.check()
+        for plugin in self._plugins():
+            plugin.check()
         for task in self._sending:
             if task.done():
                 task.result()
