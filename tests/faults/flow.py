@@ -6,7 +6,8 @@ Everything seen goes into one ledger, from one event loop, in the order seen. Wh
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from clawback.fabric.embedded import read_auth
 from faults.ledger import Accepted, AckAnswered, AckCalled, Entry, Killed, Sent, Shown, story, violations
 from github import delivery, make_source
 from legacy import LegacyClient
-from processes import Server, Token, environment
+from processes import Server, Token, environment, frozen
 from waiting import eventually
 
 SENDERS = 2
@@ -193,6 +194,15 @@ class Flow:
         """Kill the server's NATS without a warning; whether there was one to kill."""
         self._record(Killed("nats"))
         return self._server.kill9_nats() is not None
+
+    @contextmanager
+    def stopped(self, what: str) -> Iterator[None]:
+        """Stop the `plugin`, the `server` or `nats` until the end of the block, with every connection open."""
+        pids = {"plugin": self._plugin.process.pid, "server": self._server.process.pid, "nats": self._server.nats_pid}
+        self._record(Killed(f"{what}, stopped"))
+        with frozen(pids[what]):
+            yield
+        self._record(Killed(f"{what}, going on"))
 
     async def progress(self) -> None:
         """Wait until Claude was shown and acked one event more."""

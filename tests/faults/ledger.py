@@ -49,7 +49,7 @@ class AckAnswered:
 
 @dataclass(frozen=True)
 class Killed:
-    """Something was killed; for whoever reads the ledger."""
+    """Something was killed, or stopped for a while; for whoever reads the ledger."""
 
     what: str
 

@@ -7,7 +7,6 @@ answered. FAULT_ROUNDS says how often each is killed, FAULT_SEED repeats a run's
 
 import asyncio
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,13 +22,12 @@ from clawback.fabric.ledger import Ledger
 from clawback.fabric.registry import DEFAULT_SHARDS
 from clawback.model import Address, Event, Origin, Priority, new_id
 from cluster import Peer, joined
+from faults.extent import ROUNDS
 from faults.flow import PATIENCE_SECONDS
 from github import make_source, post
 from legacy import LegacyClient
 from processes import Server, environment, frozen
 from waiting import eventually
-
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5"))
 
 pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
 

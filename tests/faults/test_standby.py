@@ -5,13 +5,12 @@ What must hold of the whole run stands in ledger.py. FAULT_ROUNDS says how often
 `make test` has, they are fifty at least, since one costs little more than a second.
 """
 
-import os
-
 import pytest
 
-FEW, MANY = 5, 50
-ASKED = int(os.environ.get("FAULT_ROUNDS", FEW))
-ROUNDS = ASKED if ASKED <= FEW else max(ASKED, MANY)
+from faults.extent import IS_LONG
+from faults.extent import ROUNDS as ASKED
+
+ROUNDS = max(ASKED, 50) if IS_LONG else ASKED
 
 pytestmark = pytest.mark.timeout(60 + 20 * ROUNDS)
 
