@@ -89,6 +89,28 @@ async def test_a_late_ack_of_the_former_holder_counts(servers, token):
     assert seen(latter) == [("one", 2), ("two", 1)]
 
 
+async def test_a_late_ack_of_a_suspended_event_counts(servers, token):
+    """The former holder acks what an interrupt had suspended: the new one is not given it after the interrupt."""
+    async with (
+        joined(servers[HERE], token) as sender,
+        joined(servers[HERE], token, "builds") as former,
+        joined(servers[THERE], token, "builds") as latter,
+    ):
+        await fill(sender, ["work"])
+        work = await former.event()
+        await fill(sender, ["fire"], priority="interrupt")
+        await former.event(2)
+        await fill(sender, ["later"])
+        await latter.ask("session_takeover")
+        fire = await latter.event()
+        answer = await former.ack(work)
+        await latter.ack(fire)
+        await latter.event(2)
+
+    assert answer["settled"] is True
+    assert seen(latter) == [("fire", 2), ("later", 1)]
+
+
 async def test_an_ack_that_comes_as_the_session_moves_counts(servers, token, monkeypatch):
     """Read by the former holder's server after it had stopped giving events, it still ends its event."""
     stop = Dispatcher.stop

@@ -270,7 +270,7 @@ class Dispatcher:
             case rules.Store():
                 await self._store()
             case rules.Deliver(held) if not self._stopping.is_set():
-                await self._deliver(held)
+                return await self._deliver(held)
             case rules.Settle(held):
                 return await self._end(held, EventState.ACKED)
             case rules.PutBack(held):
@@ -346,8 +346,12 @@ class Dispatcher:
         stack = list(self._lane.stack)
         await self._insist(lambda: self._stacks.store(self._address, stack))
 
-    async def _deliver(self, held: Held) -> None:
+    async def _deliver(self, held: Held) -> rules.Input | None:
         await self._store()
+        if held.attempt > 1 and await self._insist(lambda: self._lines.read(self._address, held.sequence)) is None:
+            # A former holder's late ack came through since the stack was read: nobody may be given it again.
+            self._forget(held)
+            return rules.Ended(held.event_id)
         event = self._known[held.event_id]
         body = await self._body(held)
         self._bodies.pop(held.event_id, None)
@@ -366,6 +370,7 @@ class Dispatcher:
                 "waited_ms": round((held.delivered_at - event.created_at.timestamp()) * 1000),
             },
         )
+        return None
 
     async def _end(self, held: Held, state: EventState, reason: str | None = None) -> rules.Input:
         summary = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
@@ -409,6 +414,9 @@ class Dispatcher:
         event, pulled = self._known[held.event_id], self._pulled.get(held.event_id)
         await self._insist(lambda: self._events.may_end(self._address, event))
         await self._insist(lambda: self._lines.acknowledge(self._address, held.sequence, pulled))
+        self._forget(held)
+
+    def _forget(self, held: Held) -> None:
         for known in (self._known, self._bodies, self._pulled, self._reasons):
             known.pop(held.event_id, None)
 

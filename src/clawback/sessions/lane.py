@@ -144,11 +144,17 @@ class Settled(Struct, frozen=True):
     event_id: str
 
 
+class Ended(Struct, frozen=True):
+    """An event that was to be delivered again has ended elsewhere: a former holder of the session acked it."""
+
+    event_id: str
+
+
 class Ticked(Struct, frozen=True):
     """Time has passed: `wait_seconds` is over."""
 
 
-Input = Started | Woken | Offered | Exhausted | Acked | Failed | Deferred | Extended | Settled | Ticked
+Input = Started | Woken | Offered | Exhausted | Acked | Failed | Deferred | Extended | Settled | Ended | Ticked
 
 # --- commands: what to do ------------------------------------------------------------------------------------------
 
@@ -164,7 +170,11 @@ class Store(Struct, frozen=True):
 
 
 class Deliver(Struct, frozen=True):
-    """Store the stack, then send this event; `interrupting` says that the client holds another."""
+    """
+    Store the stack, then send this event; `interrupting` says that the client holds another.
+
+    Answer with Ended where it is a repeat and has ended meanwhile.
+    """
 
     held: Held
     interrupting: bool
@@ -295,7 +305,7 @@ class Lane:
             case Exhausted(priority):
                 self._pulling = None
                 self._expected -= {priority}
-            case Settled(event_id):
+            case Settled(event_id) | Ended(event_id):
                 self._settle(event_id)
             case Acked(event_id) | Deferred(event_id) | Failed(event_id) | Extended(event_id):
                 return self._obey(happened, self._find(event_id), now)
