@@ -10,7 +10,7 @@ from clawback.errors import Unavailable
 from clawback.fabric import leases as lease_times
 from clawback.fabric.connection import NatsAuth
 from clawback.sessions import presence as times
-from houses import House, counting
+from houses import PATIENCE_SECONDS, House, counting
 from waiting import eventually
 
 
@@ -392,3 +392,25 @@ async def test_being_cut_off_oneself_proves_nothing_of_the_holder(house, monkeyp
 
         assert await active.event() == ("work", 1)
         assert [frame["type"] for frame in standby.frames] == ["auth_ok"]
+
+
+async def test_who_comes_after_a_restart_of_nats_leaves_the_session_to_its_holder(fresh_natsd, tmp_path, monkeypatch):
+    """NATS has forgotten the leases; one that connects before the holder's server is back stands by all the same."""
+    monkeypatch.setattr(times, "RECLAIM_SECONDS", 30.0)
+    async with House.open(fresh_natsd, tmp_path) as house, Cable(fresh_natsd.port) as cable:
+        far = await house.start(NatsAuth(f"nats://127.0.0.1:{cable.port}"))
+        active = await house.connect(far, instanceId="a")
+        one = await house.publish("one")
+        await active.event()
+        cable.cut()
+        fresh_natsd.restart()
+        near = house.servers[0].presence._fabric
+        await eventually(lambda: near.generation > 1 and near.problem() is None, PATIENCE_SECONDS)
+        newcomer = await house.connect(house.servers[0], instanceId="b")
+        cable.mend()
+        await active.ack(one)
+        await house.publish("two")
+
+        assert newcomer.welcome["role"] == "standby"
+        assert await active.event() == ("two", 1)
+        assert [frame for frame in newcomer.frames if frame["type"] == "event"] == []

@@ -34,7 +34,7 @@ STANDBY_SECONDS = 1.0
 """How often a standby looks whether the session is free."""
 
 RECLAIM_SECONDS = 3.0
-"""After NATS came back with empty memory, how long standbys leave the session to its former holder."""
+"""After NATS came back with empty memory, how long everybody else leaves a session to its former holder."""
 
 FINDING_ATTEMPTS = 5
 """How often a connection looks for the lease that it was given; another may be given it first."""
@@ -112,11 +112,14 @@ class Presence:
         self._places: dict[str, _Place] = {}
         self._held: dict[Address, _Holding] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # The connection to NATS that leases were renewed on, and until when other servers may still be doing so.
+        self._generation = fabric.generation
+        self._reclaimed_at = 0.0
 
     async def open(self) -> None:
         """Answer other servers' questions about this one's connections."""
         await self._fabric.subscribe(_control_subject(self.server_id), self._asked)
-        self._fabric.on_reconnect(self._renew_all)
+        self._fabric.on_reconnect(self._reclaim)
 
     async def take(self, connection: Connection, lose: Callable[[], None]) -> bool:
         """
@@ -131,7 +134,10 @@ class Presence:
         if connection.instance_id is not None:
             await self._replace_standbys(connection)
         entry = await self._leases.read(connection.address)
-        if entry is not None and await self._ask(connection, entry, self._claim(connection, entry.lease)):
+        claim = "answers" if entry is None else self._claim(connection, entry.lease)
+        if entry is not None and await self._ask(connection, entry, claim):
+            return False
+        if claim != "replace" and self._in_doubt():
             return False
         return await self._uncut(self._seize(connection, lose, entry))
 
@@ -139,7 +145,6 @@ class Presence:
         """Stand by until the connection is the active one; cancel it to give up."""
         lease = self._lease(connection)
         look = self._places[connection.id].look
-        generation = self._fabric.generation
         try:
             while True:
                 look.clear()
@@ -148,14 +153,16 @@ class Presence:
                     entry = await self._leases.read(connection.address)
                     # One in its own name was given to it, or is its own again: `_ask` calls that free.
                     free = entry is None or not await self._ask(connection, entry, "serves")
-                    if free and await self._uncut(self._seize(connection, lose, entry)):
+                    own = entry is not None and entry.lease.connection_id == connection.id
+                    if (
+                        free
+                        and (own or not self._in_doubt())
+                        and await self._uncut(self._seize(connection, lose, entry))
+                    ):
                         return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STANDBY_SECONDS):
                         await look.wait()
-                if self._fabric.generation != generation:
-                    generation = self._fabric.generation
-                    await asyncio.sleep(RECLAIM_SECONDS)
         finally:
             with contextlib.suppress(Unavailable):
                 await self._leases.stand_down(connection.address, lease)
@@ -178,6 +185,10 @@ class Presence:
             return
         address, lease = place.connection.address, self._lease(place.connection)
         entry = await self._leases.read(address)
+        if entry is None and self._in_doubt():
+            raise Unavailable(
+                "NATS was away just now, and whose session this is will show in some seconds: ask again then"
+            )
         if entry is None:
             await self._leases.create(address, lease)
         elif entry.lease.connection_id != connection_id:
@@ -238,6 +249,20 @@ class Presence:
             await asyncio.sleep(RENEW_SECONDS)
             with contextlib.suppress(Unavailable):
                 await self._renew_all()
+
+    async def _reclaim(self) -> None:
+        """Write this server's leases anew after a reconnect, and give others the time to do the same."""
+        self._reclaimed_at = asyncio.get_running_loop().time() + RECLAIM_SECONDS
+        self._generation = self._fabric.generation
+        await self._renew_all()
+
+    def _in_doubt(self) -> bool:
+        """
+        Say whether a lease that is not there, or whose server is silent, proves nothing.
+
+        A restarted NATS has forgotten the leases, and those who serve come back one after the other.
+        """
+        return self._fabric.generation != self._generation or asyncio.get_running_loop().time() < self._reclaimed_at
 
     async def _renew_all(self) -> None:
         for address, holding in list(self._held.items()):
