@@ -126,10 +126,13 @@ class Delivery:
             client=wire.ClientInfo(name="clawback", version=__version__),
         )
 
-    def opened(self, connection: Connection, auth: wire.Auth, _welcome: wire.AuthOk) -> None:
+    def opened(self, connection: Connection, auth: wire.Auth, welcome: wire.AuthOk) -> None:
         """Take the acks of `auth` as settled, send those made since, and show what could not be shown."""
         self._connection = connection
         self._confirm([ack.event_id for ack in auth.acked])
+        if welcome.role != "standby" and self._journal is not None:
+            # The session before this one may have died since `auth` was made.
+            self._adopt(self._journal)
         for event_id in list(self._unconfirmed):
             self._send(event_id)
         self._handle(queue.Reconnected())

@@ -1,0 +1,47 @@
+"""Delivery: what happens between a connection and a journal that another process leaves behind."""
+
+from clawback import wire
+from clawback.channel.delivery import Delivery
+from clawback.channel.settings import PluginConfig
+from waiting import eventually
+
+EVENT = wire.EventFrame(id="evt_1", content="/review", meta={"priority": "normal", "attempt": "1"})
+
+
+class Connection:
+    """One that confirms every ack."""
+
+    def __init__(self) -> None:
+        self.acked: list[str] = []
+
+    async def ask(self, ack: wire.Ack) -> None:
+        """Take an ack."""
+        self.acked.append(ack.event_id)
+
+
+def make_delivery(name: str) -> Delivery:
+    """Make the delivery of one process of the session `builds`."""
+
+    async def emit(_emission) -> None:
+        pass
+
+    return Delivery("builds", name, emit, lambda _text, _about: None)
+
+
+async def test_an_ack_of_a_process_that_died_while_this_one_connected_is_handed_in(tmp_path):
+    """It was not in `auth`, since its process still lived then; its event is not shown again all the same."""
+    config = PluginConfig("ws://127.0.0.1:1/ws", "cbt_planted", data_dir=str(tmp_path))
+    former, latter, connection = make_delivery("former"), make_delivery("latter"), Connection()
+    former.introduce(config)
+    former.received(EVENT)
+    former.acknowledge(EVENT.id, "done")
+    auth = latter.introduce(config)
+    former.close()
+    latter.opened(connection, auth, wire.AuthOk(role="active"))
+    latter.received(EVENT)
+    await eventually(lambda: connection.acked)
+    latter.close()
+
+    assert auth.acked == ()
+    assert latter.held == []
+    assert set(connection.acked) == {EVENT.id}
