@@ -1,16 +1,22 @@
-"""A TCP connection to a server that a test can cut, and mend, while the server runs on."""
+"""A TCP connection to a server, or to any of several, that a test can cut, and mend, while the server runs on."""
 
 import asyncio
+import itertools
 from contextlib import suppress
 from typing import Self
 
 
 class Cable:
-    """A forwarder to a local port: `async with Cable(port) as cable: … cable.port`."""
+    """
+    A forwarder to a local port: `async with Cable(port) as cable: … cable.port`.
 
-    def __init__(self, target: int) -> None:
+    Of several ports each connection goes to the next on which somebody listens, as a load balancer does it.
+    """
+
+    def __init__(self, *targets: int) -> None:
         self.port = 0
-        self._target = target
+        self._targets = itertools.cycle(targets)
+        self._tries = len(targets)
         self._is_cut = False
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -43,11 +49,22 @@ class Cable:
             writer.transport.abort()
             return
         self._tasks.add(asyncio.current_task())
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        far = await self._far_end()
+        if far is None:
+            writer.transport.abort()
+            self._tasks.discard(asyncio.current_task())
+            return
+        far_reader, far_writer = far
         self._writers |= {writer, far_writer}
         await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
         self._writers -= {writer, far_writer}
         self._tasks.discard(asyncio.current_task())
+
+    async def _far_end(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        for _ in range(self._tries):
+            with suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", next(self._targets))
+        return None
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # An end of one direction, clean or not, is an end of both.

@@ -96,9 +96,9 @@ class Server:
                 start_new_session=True,
             )
 
-    def start(self) -> None:
+    def start(self, *arguments: str, **extra: str) -> None:
         """Start it, and return when it is ready."""
-        self.launch()
+        self.launch(*arguments, **extra)
         deadline = time.monotonic() + START_SECONDS
         while READY not in self.output:
             assert self.running, f"serve ended with {self.process.returncode}: {self.errors[-3000:]}"

@@ -13,10 +13,16 @@ from processes import Server
 
 
 @pytest.fixture
-def dice() -> random.Random:
-    """Random moments, which FAULT_SEED repeats; the seed is printed, and shown when the test fails."""
+def seed() -> str:
+    """What a run's choices follow from: FAULT_SEED repeats one. It is printed, and shown when the test fails."""
     seed = os.environ.get("FAULT_SEED") or secrets.token_hex(4)
     print(f"FAULT_SEED={seed}")  # noqa: T201 -- pytest shows it with the failure
+    return seed
+
+
+@pytest.fixture
+def dice(seed: str) -> random.Random:
+    """Random moments."""
     return random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
 
 
