@@ -20,6 +20,9 @@ PURE = {
     "sessions/frames",
     "channel/queue",
     "channel/fence",
+    "schedules/expression",
+    "schedules/dues",
+    "schedules/missed",
     "problems",
     "welcome",
 }

@@ -49,6 +49,21 @@ class EventState(StrEnum):
     SKIPPED = "skipped"
 
 
+class Missed(StrEnum):
+    """What a cron does about runs that nobody was up for: the most recent within a day, none, or all (at most 100)."""
+
+    LATEST = "latest"
+    NONE = "none"
+    ALL = "all"
+
+
+class Overlap(StrEnum):
+    """What a cron does while an earlier run of it still waits or is worked on: queue behind it, or skip."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
+
+
 class Scheme(StrEnum):
     """The signature schemes a source can have; `type` or `verifierType` in requests."""
 

@@ -1,0 +1,7 @@
+"""When a cron is due: what a five-field expression means in a time zone, and what becomes of runs that were missed."""
+
+from clawback.schedules.dues import due_times, next_due, parse_zone
+from clawback.schedules.expression import Expression, parse_expression
+from clawback.schedules.missed import Plan, plan_runs
+
+__all__ = ["Expression", "Plan", "due_times", "next_due", "parse_expression", "parse_zone", "plan_runs"]
