@@ -9,7 +9,7 @@ import clawback
 
 ROOT = Path(clawback.__file__).parent
 WORDS = {"errors", "model", "wire"}
-ROOMS = {"webhooks", "sessions", "accounts", "operations"}
+ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations"}
 PURE = {
     "webhooks/signatures",
     "webhooks/event_type",

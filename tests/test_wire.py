@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clawback import wire
 from clawback.errors import ProtocolViolation
-from clawback.model import Priority
+from clawback.model import Missed, Overlap, Priority
 
 # One frame of each kind as existing clients send it, and how it is read.
 EXISTING = [
@@ -84,6 +84,20 @@ ADDED = [
         {"type": "account_update", "requestId": "1", "timeoutSeconds": 60},
         wire.AccountUpdate(request_id="1", timeout_seconds=60),
     ),
+    (
+        {
+            "type": "cron_update",
+            "requestId": "1",
+            "cronId": "c",
+            "missed": "all",
+            "overlap": "skip",
+            "jitterSeconds": 5,
+        },
+        wire.CronUpdate(request_id="1", cron_id="c", missed=Missed.ALL, overlap=Overlap.SKIP, jitter_seconds=5),
+    ),
+    ({"type": "cron_pause", "requestId": "1", "cronId": "c"}, wire.CronPause(request_id="1", cron_id="c")),
+    ({"type": "cron_resume", "requestId": "1", "cronId": "c"}, wire.CronResume(request_id="1", cron_id="c")),
+    ({"type": "cron_run_now", "requestId": "1", "cronId": "c"}, wire.CronRunNow(request_id="1", cron_id="c")),
     ({"type": "session_takeover", "requestId": "1"}, wire.SessionTakeover(request_id="1")),
 ]
 

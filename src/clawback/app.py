@@ -1,7 +1,7 @@
 """
 The composition root: the one place that makes the parts of a server and hands each what it needs.
 
-    NATS (its own or a given one) → fabric → registry, events, history → webhooks, sessions, operations → one ASGI app
+    NATS (its own or a given one) → fabric → registry, events, history → webhooks, crons, sessions, operations → one app
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ from clawback import wire
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import load_vault
+from clawback.crons.firing import KIND as CRON
+from clawback.crons.firing import Crons
 from clawback.errors import ConfigError
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
@@ -107,6 +109,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
         messages = Messages(fabric, events, presence)
         await messages.open()
+        crons = Crons(fabric, registry, events, history)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
             address = connection.address
@@ -147,24 +150,17 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             presence.take_over,
             events,
             Inventory(fabric, events, stacks, shards),
+            crons,
             bridge.ask,
         )
         registry.on_token_revoked(bridge.revoke)
         webhooks = WebhookEndpoint(registry, vault, events, history, limits=Limits(body_bytes=settings.max_body_bytes))
-        relay = Relay(fabric)
-        relay.on_due(DEFERRED, events.take_back)
-        await relay.open()
-        endless = [
-            ("renew leases", presence.renew()),
-            ("sweep lines", lines.keep_sweeping()),
-            ("relay", relay.run()),
-        ]
+        relay = await _open_relay(fabric, events, crons)
+        background.add(_keep_running("renew leases", presence.renew()))
+        background.add(_keep_running("sweep lines", lines.keep_sweeping()))
+        background.add(_keep_running("relay", relay.run()))
         if settings.nats_url is None:
-            endless.append(("read the ledger", ledger.keep_reading()))
-        for name, forever in endless:
-            task = asyncio.create_task(forever, name=name)
-            task.add_done_callback(_tell_why_it_ended)
-            background.add(task)
+            background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
             yield Application(webhooks, bridge, build_site(fabric)), registry
         finally:
@@ -175,6 +171,21 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await fabric.close()
+
+
+async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:
+    relay = Relay(fabric)
+    relay.on_due(DEFERRED, events.take_back)
+    relay.on_due(CRON, crons.fire)
+    await relay.open()
+    await crons.open()
+    return relay
+
+
+def _keep_running(name: str, forever: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(forever, name=name)
+    task.add_done_callback(_tell_why_it_ended)
+    return task
 
 
 def _tell_why_it_ended(task: asyncio.Task[None]) -> None:

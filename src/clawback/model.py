@@ -90,13 +90,19 @@ class Address(Record, frozen=True):
 
 
 class Profile(Record, frozen=True):
-    """The isolated owner of sources, crons, tokens and sessions. `timeout_seconds`: how long an event may be active."""
+    """
+    The isolated owner of sources, crons, tokens and sessions.
+
+    `timeout_seconds`: how long an event may be active;
+    `timezone`: what its crons are in where they do not say.
+    """
 
     id: str
     name: str
     webhook_id: str
     created_at: datetime
     timeout_seconds: int = TIMEOUT_SECONDS
+    timezone: str = "UTC"
 
 
 class TokenRecord(Record, frozen=True):
@@ -155,6 +161,34 @@ class Source(Record, frozen=True):
     timeout_seconds: int | None = None
 
 
+class Cron(Record, frozen=True):
+    """
+    A prompt that becomes an event at the times of a schedule in a zone, or `once`.
+
+    It is due at what comes after `since` and after `last_due`, the newest instant that is done with, whether it ran or
+    was skipped. `edition` counts its changes by people: what is armed for another edition does not count.
+    """
+
+    id: str
+    profile_id: str
+    created_at: datetime
+    since: datetime
+    prompt: str
+    timezone: str
+    schedule: str | None = None
+    once: datetime | None = None
+    label: str | None = None
+    tag: str | None = None
+    priority: Priority = Priority.NORMAL
+    missed: Missed = Missed.LATEST
+    overlap: Overlap = Overlap.QUEUE
+    jitter_seconds: int = 0
+    paused: bool = False
+    edition: int = 1
+    last_due: datetime | None = None
+    last_run_at: datetime | None = None
+
+
 class Event(Record, frozen=True):
     """
     One accepted thing to process, without its body.
@@ -164,7 +198,7 @@ class Event(Record, frozen=True):
     `compression` `deflate` where the stored body is zlib-compressed. `allowed_seconds` is how long it may be active,
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
-    the event that it repeats.
+    the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
     """
 
     id: str
@@ -184,6 +218,9 @@ class Event(Record, frozen=True):
     sender: str | None = None
     broadcast: bool | None = None
     replay: str | None = None
+    cron_id: str | None = None
+    label: str | None = None
+    scheduled_at: datetime | None = None
 
 
 class Held(Record, frozen=True):

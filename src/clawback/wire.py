@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from clawback.errors import ProtocolViolation
-from clawback.model import EventTypeRule, Priority, SignatureRule
+from clawback.model import EventTypeRule, Missed, Overlap, Priority, SignatureRule
 
 PROTOCOL_VERSION = 1
 
@@ -165,9 +165,10 @@ class AccountInfo(_Request, frozen=True, tag="account_info", kw_only=True):
 
 
 class AccountUpdate(_Request, frozen=True, tag="account_update", kw_only=True):
-    """Change what counts for the whole profile."""
+    """Change what is given of what counts for the whole profile."""
 
-    timeout_seconds: int
+    timeout_seconds: int | None = None
+    timezone: str | None = None
 
 
 class TokenCreate(_Request, frozen=True, tag="token_create", kw_only=True):
@@ -203,14 +204,52 @@ class SessionTakeover(_Request, frozen=True, tag="session_takeover", kw_only=Tru
 
 
 class CronCreate(_Request, frozen=True, tag="cron_create", kw_only=True):
-    """Make a cron."""
+    """Make a cron, with a schedule or for once."""
 
-    schedule: str
     prompt: str
+    schedule: str | None = None
+    once: str | None = None
     label: str | None = None
     session_tag: str | None = None
     priority: Priority | None = None
     timezone: str | None = None
+    missed: Missed | None = None
+    overlap: Overlap | None = None
+    jitter_seconds: int | None = None
+
+
+class CronUpdate(_Request, frozen=True, tag="cron_update", kw_only=True):
+    """Change what is given of a cron, and leave the rest."""
+
+    cron_id: str
+    schedule: str | None = None
+    once: str | None = None
+    prompt: str | None = None
+    label: str | None = None
+    session_tag: str | None = None
+    priority: Priority | None = None
+    timezone: str | None = None
+    missed: Missed | None = None
+    overlap: Overlap | None = None
+    jitter_seconds: int | None = None
+
+
+class CronPause(_Request, frozen=True, tag="cron_pause", kw_only=True):
+    """Have a cron not run until it is resumed."""
+
+    cron_id: str
+
+
+class CronResume(_Request, frozen=True, tag="cron_resume", kw_only=True):
+    """Have a paused cron run again, from now on."""
+
+    cron_id: str
+
+
+class CronRunNow(_Request, frozen=True, tag="cron_run_now", kw_only=True):
+    """Run a cron once more, now."""
+
+    cron_id: str
 
 
 class CronList(_Request, frozen=True, tag="cron_list", kw_only=True):
@@ -243,6 +282,10 @@ Request = (
     | SessionSend
     | SessionTakeover
     | CronCreate
+    | CronUpdate
+    | CronPause
+    | CronResume
+    | CronRunNow
     | CronList
     | CronDelete
 )

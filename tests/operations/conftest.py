@@ -5,6 +5,7 @@ import pytest
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault, key_id
+from clawback.crons.firing import Crons
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.inventory import Inventory
@@ -59,6 +60,7 @@ async def services(fabric, withdrawn, asked):
         take_over=presence.take_over,
         events=events,
         inventory=Inventory(fabric, events, Stacks(fabric, SHARDS), SHARDS),
+        crons=Crons(fabric, registry, events, History(fabric)),
         ask_session=ask_session,
     )
 

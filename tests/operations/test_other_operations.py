@@ -185,19 +185,26 @@ async def test_a_state_that_is_none_is_refused(services, alice, state, message):
         await perform(services, alice, wire.EventHistory(request_id="1", states=("acked", state)))
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        wire.CronCreate(request_id="1", schedule="* * * * *", prompt="x"),
-        wire.CronList(request_id="1"),
-        wire.CronDelete(request_id="1", cron_id="x"),
-    ],
-)
-async def test_what_is_not_offered_says_so(services, alice, request_):
+async def test_what_is_not_offered_says_so(services, alice, monkeypatch):
     """A sentence with the request's name, for whoever runs an older server."""
-    assert type(request_) not in OPERATIONS
-    with pytest.raises(Rejected, match=f"{request_.__struct_config__.tag} is not offered by this server"):
-        await perform(services, alice, request_)
+    monkeypatch.delitem(OPERATIONS, wire.CronList)
+    with pytest.raises(Rejected, match="cron_list is not offered by this server"):
+        await perform(services, alice, wire.CronList(request_id="1"))
+
+
+async def test_the_profiles_time_zone_counts_for_crons_that_name_none(services, alice):
+    """It is UTC until it is changed, and what is no zone is refused."""
+    ask = {"request_id": "1", "schedule": "0 9 * * *", "prompt": "x"}
+    before = await perform(services, alice, wire.CronCreate(**ask))
+    changed = await perform(services, alice, wire.AccountUpdate(request_id="2", timezone="Europe/Berlin"))
+    after = await perform(services, alice, wire.CronCreate(**ask))
+
+    assert (before["timezone"], after["timezone"]) == ("UTC", "Europe/Berlin")
+    assert (changed["timezone"], changed["timeoutSeconds"]) == ("Europe/Berlin", 1800)
+    with pytest.raises(Rejected, match="timezone refused"):
+        await perform(services, alice, wire.AccountUpdate(request_id="3", timezone="Berlin"))
+    with pytest.raises(Rejected, match="nothing to change"):
+        await perform(services, alice, wire.AccountUpdate(request_id="4"))
 
 
 async def test_only_a_connected_session_takes_over(services, alice):

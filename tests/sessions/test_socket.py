@@ -266,11 +266,11 @@ async def test_requests_are_answered_in_order(house, monkeypatch):
 async def test_data_is_always_there_and_an_error_only_where_there_is_one(house):
     """Existing clients reject an `error` that is null, and want `data` even then."""
     peer = await house.connect()
-    right, wrong = await peer.ask("source_list"), await peer.ask("cron_list")
+    right, wrong = await peer.ask("source_list"), await peer.ask("cron_run_now", cronId="crn_x")
 
     assert right == {"type": "response", "requestId": right["requestId"], "data": []}
     assert wrong["data"] is None
-    assert "not offered by this server" in wrong["error"]
+    assert "there is no cron 'crn_x'" in wrong["error"]
 
 
 @pytest.mark.parametrize("bug", ["raises", "answers with what no JSON can hold"])

@@ -18,7 +18,7 @@ from clawback.channel.delivery import Delivery
 from clawback.channel.remote import Remote
 from clawback.channel.settings import config_path, read_config, write_config
 from clawback.errors import ClawbackError, ConfigError, NotFound, Rejected, Unavailable
-from clawback.model import UNTAGGED_NAME, EventTypeRule, Priority, SignatureRule
+from clawback.model import UNTAGGED_NAME, EventTypeRule, Missed, Overlap, Priority, SignatureRule
 
 
 def says(description: str) -> Meta:
@@ -212,13 +212,16 @@ class AccountInfo(Tool, frozen=True):
 
 
 class AccountUpdate(Tool, frozen=True):
-    """Change for the whole profile how long an event may be active before it times out and becomes a dead letter."""
+    """Change for the whole profile how long an event may be active before it times out, or its time zone for crons."""
 
     asks = wire.AccountUpdate
 
     timeout_seconds: Annotated[
-        Annotated[int, Meta(ge=60, le=86_400)], says("In seconds, 60 to 86400 (a day); 1800 is the default.")
-    ]
+        Annotated[int, Meta(ge=60, le=86_400)] | None, says("In seconds, 60 to 86400 (a day); 1800 is the default.")
+    ] = None
+    timezone: Annotated[
+        str | None, says("IANA name such as Europe/Berlin, for crons made from now on that name none; default: UTC.")
+    ] = None
 
 
 class SourceCreate(Tool, frozen=True):
@@ -292,17 +295,105 @@ class SourceDelete(Tool, frozen=True):
         return f"The source {self.id} is deleted." if data["removed"] else f"This profile has no source {self.id}."
 
 
+CronId = Annotated[str, says("The cron's id (crn_…), from cron_list.")]
+Schedule = Annotated[
+    str | None,
+    says(
+        "Five cron fields: minute, hour, day of month, month, day of week, such as 30 8 * * MON-FRI; or @hourly, "
+        "@daily, @weekly, @monthly, @yearly. Either this or `once`."
+    ),
+]
+Once = Annotated[
+    str | None,
+    says("Instead of a schedule: the one time it runs, like 2027-01-31T09:00 (in the timezone) or with an offset."),
+]
+Timezone = Annotated[str | None, says("IANA name such as Europe/Berlin; default: the profile's, UTC unless changed.")]
+MissedRuns = Annotated[
+    Missed | None,
+    says("Runs missed while no server was up: latest (default) makes up for one within 24 h; none; all, at most 100."),
+]
+OverlapRule = Annotated[
+    Overlap | None,
+    says("While an earlier run still waits or is worked on: queue (default) behind it, or skip."),
+]
+Jitter = Annotated[
+    Annotated[int, Meta(ge=0, le=3600)] | None,
+    says("Run up to so many seconds late, always the same for one cron, so that not all run at once."),
+]
+
+
 class CronCreate(Tool, frozen=True):
-    """Make a cron: a prompt that is sent to a session on a schedule, whether or not it is connected then."""
+    """
+    Make a cron: a prompt that is sent to a session on a schedule, or once, whether or not it is connected then.
+
+    It stays until it is deleted. Check the zone and the next runs of the answer with what the user meant.
+    """
 
     asks = wire.CronCreate
 
-    schedule: Annotated[str, says("Five cron fields: minute, hour, day of month, month, day of week.")]
-    prompt: Annotated[str, says("What the session is to do each time.")]
+    prompt: Annotated[str, says("What the session is to do each time: a prompt, or a skill such as /review.")]
+    schedule: Schedule = None
+    once: Once = None
     label: Label = None
     session: Session = None
     priority: EventPriority = None
-    timezone: Annotated[str | None, says("IANA name such as Europe/Berlin; default: UTC.")] = None
+    timezone: Timezone = None
+    missed: MissedRuns = None
+    overlap: OverlapRule = None
+    jitter_seconds: Jitter = None
+
+
+class CronUpdate(Tool, frozen=True):
+    """Change a cron: what is given is changed, the rest stays."""
+
+    asks = wire.CronUpdate
+    wire_names: ClassVar[dict[str, str]] = {"id": "cron_id"}
+
+    id: CronId
+    schedule: Schedule = None
+    once: Once = None
+    prompt: Annotated[str | None, says("What the session is to do each time.")] = None
+    label: Label = None
+    session: Annotated[
+        str | None, says(f"Tag of the session that gets the events; {UNTAGGED_NAME} for sessions without a tag.")
+    ] = None
+    priority: EventPriority = None
+    timezone: Annotated[str | None, says("IANA name such as Europe/Berlin.")] = None
+    missed: MissedRuns = None
+    overlap: OverlapRule = None
+    jitter_seconds: Jitter = None
+
+    def request(self, own_tag: str | None) -> wire.Request:  # noqa: ARG002 -- what is not named stays
+        """Build the request, about the session that is named and no other."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name not in {"id", "session"}}
+        return wire.CronUpdate(request_id="", cron_id=self.id, session_tag=self.session, **fields)
+
+
+class CronPause(Tool, frozen=True):
+    """Pause a cron: it does not run until it is resumed."""
+
+    asks = wire.CronPause
+    wire_names: ClassVar[dict[str, str]] = {"id": "cron_id"}
+
+    id: CronId
+
+
+class CronResume(Tool, frozen=True):
+    """Resume a paused cron, from now on; what it would have run meanwhile is not made up for."""
+
+    asks = wire.CronResume
+    wire_names: ClassVar[dict[str, str]] = {"id": "cron_id"}
+
+    id: CronId
+
+
+class CronRunNow(Tool, frozen=True):
+    """Run a cron once more, now; its schedule stays as it is."""
+
+    asks = wire.CronRunNow
+    wire_names: ClassVar[dict[str, str]] = {"id": "cron_id"}
+
+    id: CronId
 
 
 class CronList(Tool, frozen=True):
@@ -319,7 +410,7 @@ class CronDelete(Tool, frozen=True):
     wire_names: ClassVar[dict[str, str]] = {"id": "cron_id"}
     destructive: ClassVar[bool] = True
 
-    id: Annotated[str, says("The cron's id (crn_…), from cron_list.")]
+    id: CronId
 
     def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say whether there was one."""
@@ -434,6 +525,10 @@ TOOLS: dict[str, type[Tool]] = {
         SourceList,
         SourceDelete,
         CronCreate,
+        CronUpdate,
+        CronPause,
+        CronResume,
+        CronRunNow,
         CronList,
         CronDelete,
         TokenCreate,

@@ -6,6 +6,7 @@ above COMPRESS_BYTES is stored as zlib's deflate, since NATS takes 8 MB and a we
 """
 
 import asyncio
+import contextlib
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -156,6 +157,25 @@ class EventStore:
         else:
             ticket = {LINE_HEADER: stored.subject, RETURN_ID_HEADER: message_id}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
+
+    async def waiting_of_cron(self, profile_id: str, cron_id: str) -> set[str]:
+        """
+        Name events of a cron that have not ended; of many in one line only the newest.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        shard = subjects.shard_of(profile_id, self._shards)
+        line = subjects.maker_filter(shard, profile_id, subjects.cron_maker(cron_id))
+        stored = await self._fabric.get_last_many(subjects.event_stream(shard), line)
+        stored += [each async for _, each in self.deferred(profile_id)]
+        found = set()
+        for each in stored:
+            with contextlib.suppress(BadPayload):  # it becomes a dead letter when its turn comes
+                event = decode_event_header(each.headers)
+                if event.cron_id == cron_id:
+                    found.add(event.id)
+        return found
 
     async def deferred(self, profile_id: str) -> AsyncIterator[tuple[Address, Stored]]:
         """
@@ -329,4 +349,6 @@ def _maker_of(event: Event) -> str:
     """Name who made an event, for its subject; what is not known by it any more is a replay's own."""
     if event.source_id is not None:
         return subjects.source_maker(event.source_id)
+    if event.cron_id is not None:
+        return subjects.cron_maker(event.cron_id)
     return subjects.message_maker(event.sender) if event.origin is Origin.SESSION else subjects.REPLAY_MAKER

@@ -64,7 +64,15 @@ Handler = Callable[[Due], Awaitable[None]]
 
 
 async def arm(
-    fabric: Fabric, kind: str, profile_id: str, name: str, at: datetime, data: bytes, headers: Mapping[str, str]
+    fabric: Fabric,
+    kind: str,
+    profile_id: str,
+    name: str,
+    at: datetime,
+    data: bytes,
+    headers: Mapping[str, str],
+    *,
+    replace: bool = True,
 ) -> None:
     """
     Have a message published at a time, in place of one of this kind and name that is armed already.
@@ -72,6 +80,7 @@ async def arm(
     A time in the past is now. It may be a quarter of a second late.
 
     Raises:
+        Conflict: one is armed already, and `replace` is false.
         Unavailable: not known to be stored; doing it again does no harm.
     """
     utc = at.astimezone(UTC)
@@ -79,7 +88,12 @@ async def arm(
         _SCHEDULE_HEADER: f"@at {utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z",
         _TARGET_HEADER: subjects.due_subject(kind, profile_id, name),
     }
-    await fabric.publish(subjects.later_subject(kind, profile_id, name), data, headers={**headers, **schedule})
+    await fabric.publish(
+        subjects.later_subject(kind, profile_id, name),
+        data,
+        headers={**headers, **schedule},
+        expected_subject_sequence=None if replace else 0,
+    )
 
 
 async def disarm(fabric: Fabric, kind: str, profile_id: str, name: str) -> None:
@@ -92,6 +106,17 @@ async def disarm(fabric: Fabric, kind: str, profile_id: str, name: str) -> None:
     answer = await fabric.api(f"STREAM.PURGE.{STREAM}", {"filter": subjects.later_subject(kind, profile_id, name)})
     if error := answer.get("error"):
         raise Unavailable(f"NATS did not forget a schedule: {error.get('description', json.dumps(error))}")
+
+
+async def pending(fabric: Fabric, kind: str) -> set[tuple[str, str]]:
+    """
+    Name what of a kind is armed, or is due and not yet taken: profile ids and names.
+
+    Raises:
+        Unavailable: NATS did not answer.
+    """
+    found = await fabric.counts(STREAM, subjects.every_later_filter(kind))
+    return {subjects.parse_later_subject(subject)[1:] for subject in found}
 
 
 def armed_for(headers: Mapping[str, str]) -> datetime:

@@ -1,5 +1,5 @@
 """
-The registry: the installation, profiles, webhook sources and tokens, in the KV bucket `cfg`.
+The registry: the installation, profiles, webhook sources, crons and tokens, in the KV bucket `cfg`.
 
 Every server reads from a copy in its memory. NATS republishes each change of the bucket once it is stored; the copy
 listens first, is then filled with all that is there, and the higher sequence wins. After a reconnect it is filled anew.
@@ -21,7 +21,7 @@ import msgspec
 from clawback.errors import Conflict, NotFound
 from clawback.fabric import layout, subjects
 from clawback.fabric.connection import SEQUENCE_HEADER, BatchMessage, CoreMessage, Fabric
-from clawback.model import TIMEOUT_SECONDS, Address, Profile, Record, Source, TokenRecord, encode_json
+from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
 
 DEFAULT_SHARDS = 8
 """Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
@@ -59,6 +59,7 @@ _DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
         "tokid": str,
         "src": Source,
         "slug": str,
+        "cron": Cron,
         "quiet": str,
     }.items()
 }
@@ -107,6 +108,10 @@ class _Copy:
         """Return the records one token below `parent`."""
         found = (self.find(key, kind) for key in self._under.get(parent, ()))
         return [record for record in found if record is not None]
+
+    def all_of(self, kind: type[T]) -> list[T]:
+        """Return every record of a kind."""
+        return [entry.record for entry in self.entries.values() if isinstance(entry.record, kind)]
 
 
 class Registry:
@@ -285,6 +290,73 @@ class Registry:
             *([_delete(slug_key, slug.sequence)] if slug is not None and slug.record == source_id else []),
         )
         return True
+
+    # --- crons ----------------------------------------------------------------------------------------------------
+
+    async def find_cron(self, profile_id: str, cron_id: str) -> Cron | None:
+        """
+        Find a cron as it is in NATS now; what is in memory may be a moment older.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        if not subjects.is_id(cron_id):
+            return None
+        entry = await self._read(subjects.cron_key(profile_id, cron_id))
+        return entry.record if entry is not None and isinstance(entry.record, Cron) else None
+
+    def list_crons(self, profile_id: str) -> list[Cron]:
+        """List a profile's crons, oldest first."""
+        return sorted(self._copy.under(f"cron.{profile_id}", Cron), key=lambda cron: cron.created_at)
+
+    def every_cron(self) -> list[Cron]:
+        """List the crons of all profiles."""
+        return self._copy.all_of(Cron)
+
+    async def create_cron(self, cron: Cron) -> None:
+        """
+        Store a new cron.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        await self._store("there is a cron with this id", _put(subjects.cron_key(cron.profile_id, cron.id), cron, 0))
+
+    async def update_cron(self, profile_id: str, cron_id: str, change: Callable[[Cron], Cron]) -> Cron:
+        """
+        Store a cron anew with a change to it, whoever else changes it meanwhile, and return it.
+
+        Raises:
+            NotFound: the profile has no such cron.
+            Unavailable: not known to be stored.
+        """
+        key = subjects.cron_key(profile_id, cron_id)
+        while True:
+            current = await self._read(key) if subjects.is_id(cron_id) else None
+            if current is None or not isinstance(current.record, Cron):
+                raise NotFound(f"there is no cron {cron_id[:80]!a}; cron_list shows those there are")
+            changed = change(current.record)
+            if changed == current.record:
+                return changed
+            with contextlib.suppress(Conflict):  # somebody else was first: change what they made of it
+                await self._store("the cron was changed at the same moment", _put(key, changed, current.sequence))
+                return changed
+
+    async def delete_cron(self, profile_id: str, cron_id: str) -> bool:
+        """
+        Delete a cron, whoever else changes it meanwhile; False where the profile has no such cron.
+
+        Raises:
+            Unavailable: not known to be deleted.
+        """
+        key = subjects.cron_key(profile_id, cron_id)
+        while True:
+            current = await self._read(key) if subjects.is_id(cron_id) else None
+            if current is None or not isinstance(current.record, Cron):
+                return False
+            with contextlib.suppress(Conflict):  # it has just run
+                await self._store("the cron was changed at the same moment", _delete(key, current.sequence))
+                return True
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

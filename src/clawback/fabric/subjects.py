@@ -147,6 +147,11 @@ def source_maker(source_id: str) -> str:
     return f"w-{source_id}"
 
 
+def cron_maker(cron_id: str) -> str:
+    """Name the maker of a cron's events."""
+    return f"c-{cron_id}"
+
+
 def message_maker(sender: str | None) -> str:
     """Name the maker of a session's messages, by its tag."""
     return f"m-{tag_token(sender)}"
@@ -275,6 +280,22 @@ def later_filter(kind: str, profile_id: str) -> str:
     return f"later.at.{kind}.{profile_id}.*"
 
 
+def every_later_filter(kind: str) -> str:
+    """Match what of a kind is to be published later, or is due and not yet taken, of every profile."""
+    return f"later.*.{kind}.>"
+
+
+def parse_later_subject(subject: str) -> tuple[str, str, str]:
+    """
+    Read kind, profile id and name from a `later.` subject.
+
+    Raises:
+        ValueError: it is none.
+    """
+    _, _, kind, profile_id, name = subject.split(".")
+    return kind, profile_id, name
+
+
 def due_subject(kind: str, profile_id: str, name: str) -> str:
     """Name where it is published then."""
     return f"later.due.{kind}.{profile_id}.{name}"
@@ -362,6 +383,11 @@ def last_seen_key(profile_id: str, token_id: str) -> str:
 def source_key(profile_id: str, source_id: str) -> str:
     """Name a source's record."""
     return f"src.{profile_id}.{source_id}"
+
+
+def cron_key(profile_id: str, cron_id: str) -> str:
+    """Name a cron's record."""
+    return f"cron.{profile_id}.{cron_id}"
 
 
 def slug_key(profile_id: str, slug: str) -> str:

@@ -13,6 +13,15 @@ from clawback import wire
 from clawback.errors import Rejected
 from clawback.operations.account import account_info, update_account
 from clawback.operations.caller import Caller, Services
+from clawback.operations.crons import (
+    create_cron,
+    delete_cron,
+    list_crons,
+    pause_cron,
+    resume_cron,
+    run_cron_now,
+    update_cron,
+)
 from clawback.operations.events import (
     defer_event,
     extend_event,
@@ -50,6 +59,13 @@ OPERATIONS: dict[type[wire.Request], Operation] = {
     wire.SessionList: list_sessions,
     wire.SessionSend: send_message,
     wire.SessionTakeover: take_over_session,
+    wire.CronCreate: create_cron,
+    wire.CronUpdate: update_cron,
+    wire.CronPause: pause_cron,
+    wire.CronResume: resume_cron,
+    wire.CronRunNow: run_cron_now,
+    wire.CronList: list_crons,
+    wire.CronDelete: delete_cron,
 }
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from clawback import wire
+from clawback.errors import Rejected
 from clawback.operations.caller import Caller, Services, find_profile, webhook_base_url
 from clawback.operations.source_rules import check_timeout
+from clawback.schedules import parse_zone
 
 log = logging.getLogger("clawback.operations")
 
@@ -31,17 +33,25 @@ async def account_info(services: Services, caller: Caller, _request: wire.Accoun
 
 async def update_account(services: Services, caller: Caller, request: wire.AccountUpdate) -> dict[str, Any]:
     """
-    Change how long an event may be active where its source does not say; what is delivered already keeps its time.
+    Change what counts where sources and crons do not say: how long an event may be active, and the time zone.
+
+    What is delivered already keeps its time, and a cron that is made already its zone.
 
     Raises:
-        Rejected: the time-out is too short or too long.
+        Rejected: nothing is given, the time-out is too short or too long, or the zone is none.
         NotFound: the profile is gone.
         Unavailable: not known to be stored.
     """
-    seconds = check_timeout(request.timeout_seconds)
-    await services.registry.update_profile(
-        caller.profile_id, lambda profile: msgspec.structs.replace(profile, timeout_seconds=seconds)
+    if request.timeout_seconds is None and request.timezone is None:
+        raise Rejected("nothing to change: give timeoutSeconds, timezone, or both")
+    changes: dict[str, Any] = {}
+    if request.timeout_seconds is not None:
+        changes["timeout_seconds"] = check_timeout(request.timeout_seconds)
+    if request.timezone is not None:
+        changes["timezone"] = parse_zone(request.timezone).key
+    profile = await services.registry.update_profile(
+        caller.profile_id, lambda profile: msgspec.structs.replace(profile, **changes)
     )
     log.info("account changed", extra={"action": "account_updated", "profile": caller.profile_id})
     info = await account_info(services, caller, wire.AccountInfo(request_id=request.request_id))
-    return info | {"timeoutSeconds": seconds}
+    return info | {"timeoutSeconds": profile.timeout_seconds, "timezone": profile.timezone}

@@ -1,6 +1,7 @@
 """Who asks, and what the operations work with."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from clawback.fabric.history import History
 from clawback.fabric.inventory import Inventory
 from clawback.fabric.leases import Entry
 from clawback.fabric.registry import Registry
-from clawback.model import Address, Priority, Profile
+from clawback.model import Address, Cron, Priority, Profile
 
 
 class Caller(Struct, frozen=True):
@@ -59,6 +60,25 @@ class Messenger(Protocol):
         """Store a message for every connected session but the sender's own."""
 
 
+class Scheduler(Protocol):
+    """What the operations need of crons at work; crons/firing.py has it."""
+
+    async def create(self, cron: Cron) -> None:
+        """Store a new cron and arm it."""
+
+    async def change(self, profile_id: str, cron_id: str, change: Callable[[Cron], Cron]) -> Cron:
+        """Change a cron and arm it anew."""
+
+    async def delete(self, profile_id: str, cron_id: str) -> bool:
+        """Delete a cron; False where there is none."""
+
+    async def run_now(self, cron: Cron) -> str:
+        """Store an event of a cron at once and return its id."""
+
+    def upcoming(self, cron: Cron) -> list[datetime]:
+        """List the next instants at which a cron is due."""
+
+
 class Services(Struct, frozen=True):
     """
     What the operations work with, handed over by the composition root.
@@ -79,6 +99,7 @@ class Services(Struct, frozen=True):
     take_over: Callable[[str], Awaitable[None]]
     events: EventStore
     inventory: Inventory
+    crons: Scheduler
     ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
 
 

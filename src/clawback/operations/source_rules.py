@@ -273,9 +273,9 @@ def check_timeout(seconds: int) -> int:
     return seconds
 
 
-def choose_tag(request: wire.SourceCreate, callers_tag: str | None) -> str | None:
+def choose_tag(request: wire.SourceCreate | wire.CronCreate, callers_tag: str | None) -> str | None:
     """
-    Choose the session that the source's events go to: the one named, else the caller's own.
+    Choose the session that the events of a source or cron go to: the one named, else the caller's own.
 
     Raises:
         Rejected: the name is no tag.

@@ -3,8 +3,8 @@ The instants at which an expression is due in a time zone. Pure.
 
 When clocks change, we do as Debian's cron does. A job at fixed times (minute and hour do not begin with `*`) runs once
 for each of them: right after the gap where it lies in the gap that clocks skip in spring, and the first time of two
-where they show an hour twice in autumn. A job with a star in front of minute or hour runs whenever the clock on the wall
-matches, so `*/5` keeps its beat through both.
+where they show an hour twice in autumn. A job with a star in front of minute or hour runs whenever the wall
+clock matches, so `*/5` keeps its beat through both.
 """
 
 from collections.abc import Iterator

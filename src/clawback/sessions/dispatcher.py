@@ -492,7 +492,7 @@ def end_record(
         source=event.origin.value,
         state=state,
         completed_at=now,
-        path=event.path or "",
+        path=event.path or event.cron_id or "",
         skill=event.skill or "",
         event_type=event.event_type or "",
         summary=summary,

@@ -37,7 +37,13 @@ def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bo
         }
     if event.origin is Origin.SESSION:
         meta |= {"from": event.sender or UNTAGGED_NAME, "broadcast": "true" if event.broadcast else "false"}
-    if event.delivery_id is not None:
+    if event.origin is Origin.CRON:
+        meta["cronId"] = event.cron_id or ""
+        if event.label:
+            meta["label"] = event.label
+        if event.scheduled_at is not None:
+            meta["scheduledAt"] = f"{event.scheduled_at:%Y-%m-%dT%H:%M:%SZ}"
+    elif event.delivery_id is not None:
         meta["deliveryId"] = event.delivery_id
     if encoding is not None:
         meta["encoding"] = encoding

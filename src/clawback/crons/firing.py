@@ -1,0 +1,301 @@
+"""
+What a cron does when it is due: its event is stored, and its next due instant is armed.
+
+NATS is the clock (fabric/later.py), and whichever server is given the message carries it out. It may be given again,
+to another server as well, so each step does no harm when it is repeated, and they are in this order: the events, whose
+ids follow from the cron and the due instant; `last_due`, below which nothing is ever due again; the next instant, armed
+only where none is. A server that is killed between them leaves a message that is not acked.
+
+Due instants follow from each other and not from the time of day, so a clock that is set back repeats nothing.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import msgspec
+
+from clawback.errors import BadPayload, Conflict, NotFound
+from clawback.fabric import later, subjects
+from clawback.fabric.connection import Fabric
+from clawback.fabric.events import EventStore
+from clawback.fabric.history import History
+from clawback.fabric.registry import Registry
+from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, new_id
+from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
+from clawback.schedules.missed import choose_late
+
+KIND = "cron"
+"""What crons are called among what is to be published later."""
+
+DUE_HEADER = "Clawback-Due"
+EDITION_HEADER = "Clawback-Edition"
+
+MISSED = "missed"
+OVERLAP = "overlap"
+"""The reasons of skipped runs."""
+
+STORE_SECONDS = 5.0
+
+UPCOMING = 3
+"""Runs that an answer shows, so that everybody sees what was understood."""
+
+log = logging.getLogger("clawback.crons")
+
+
+def now_utc() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+class Crons:
+    """The crons of an installation, as every server has them. Give `fire` to the relay, and `open` before use."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        registry: Registry,
+        events: EventStore,
+        history: History,
+        *,
+        now: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._fabric = fabric
+        self._registry = registry
+        self._events = events
+        self._history = history
+        self._now = now
+
+    async def open(self) -> None:
+        """
+        Arm what is not armed, now and after each reconnect.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        self._fabric.on_reconnect(self.reconcile)
+        await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """
+        Arm every cron that is to run and has nothing armed: a server was killed before it could.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        crons = self._registry.every_cron()
+        if not crons:
+            return
+        pending = await later.pending(self._fabric, KIND)
+        for cron in crons:
+            if not cron.paused and (cron.profile_id, cron.id) not in pending:
+                log.info("cron %s was not armed", cron.id, extra={"action": "cron_armed", "profile": cron.profile_id})
+                with contextlib.suppress(Conflict):  # another server starts too
+                    await self._arm(cron, replace=False)
+
+    async def create(self, cron: Cron) -> None:
+        """
+        Store a new cron and arm it.
+
+        Raises:
+            Unavailable: not known to be done.
+        """
+        await self._registry.create_cron(cron)
+        await self._arm_newest(cron)
+
+    async def change(self, profile_id: str, cron_id: str, change: Callable[[Cron], Cron]) -> Cron:
+        """
+        Change a cron as a person wants it, and arm it anew.
+
+        Raises:
+            NotFound: the profile has no such cron.
+            Unavailable: not known to be done.
+        """
+        cron = await self._registry.update_cron(
+            profile_id, cron_id, lambda cron: msgspec.structs.replace(change(cron), edition=cron.edition + 1)
+        )
+        await self._arm_newest(cron)
+        return cron
+
+    async def delete(self, profile_id: str, cron_id: str) -> bool:
+        """
+        Delete a cron; events of it that wait are delivered. False where the profile has no such cron.
+
+        Raises:
+            Unavailable: not known to be deleted.
+        """
+        removed = await self._registry.delete_cron(profile_id, cron_id)
+        if removed:
+            await later.disarm(self._fabric, KIND, profile_id, cron_id)
+        return removed
+
+    async def run_now(self, cron: Cron) -> str:
+        """
+        Store an event of a cron at once, whatever its schedule, and return its id.
+
+        Raises:
+            QueueFull: its line is full.
+            Unavailable: not known to be stored.
+        """
+        event_id = new_id("evt")
+        await self._store(cron, event_id, self._now().replace(microsecond=0), delivery_id=None)
+        return event_id
+
+    def upcoming(self, cron: Cron) -> list[datetime]:
+        """List the next instants at which a cron is due, UPCOMING at most; none while it is paused."""
+        if cron.paused:
+            return []
+        if cron.once is not None or cron.schedule is None:
+            return [cron.once] if cron.once is not None else []
+        after = max(each for each in (cron.since, cron.last_due, self._now()) if each is not None)
+        return list(islice(due_times(parse_expression(cron.schedule), parse_zone(cron.timezone), after), UPCOMING))
+
+    async def fire(self, due: later.Due) -> None:
+        """
+        Do what is due; for the relay.
+
+        Raises:
+            BadPayload: the message is none of ours.
+            ClawbackError: not done; doing it again does no harm.
+        """
+        try:
+            first, edition = datetime.fromisoformat(due.headers[DUE_HEADER]), int(due.headers[EDITION_HEADER])
+        except (KeyError, ValueError):
+            raise BadPayload("it does not say what is due") from None
+        cron = await self._registry.find_cron(due.profile_id, due.name)
+        if cron is None or cron.paused:
+            return
+        if edition == cron.edition and (cron.last_due is None or first > cron.last_due):
+            if cron.once is not None:
+                await self._fire_once(cron)
+                return
+            try:
+                cron = await self._fire_planned(cron, first)
+            except NotFound:
+                return  # deleted at this moment
+        with contextlib.suppress(Conflict):  # whoever was given this message too has armed it
+            await self._arm(cron, replace=False)
+
+    async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
+        assert cron.schedule is not None, "a cron has a schedule, or a time"
+        expression, zone = parse_expression(cron.schedule), parse_zone(cron.timezone)
+        plan = plan_runs(expression, zone, first, self._now() - jitter(cron), cron.missed)
+        if plan.skipped:
+            await self._note_missed(cron, plan)
+        ran = [due for due in plan.run if await self._run(cron, due)]
+
+        def done(current: Cron) -> Cron:
+            if current.last_due is not None and current.last_due >= plan.last:
+                return current
+            last_run = ran[-1] if ran else current.last_run_at
+            return msgspec.structs.replace(current, last_due=plan.last, last_run_at=last_run)
+
+        return await self._registry.update_cron(cron.profile_id, cron.id, done)
+
+    async def _fire_once(self, cron: Cron) -> None:
+        assert cron.once is not None, "the caller has looked"
+        if choose_late(cron.once, self._now() - jitter(cron), cron.missed):
+            await self._run(cron, cron.once)
+        else:
+            await self._note_missed(cron, Plan((), 1, cron.once, cron.once, cron.once))
+        await self._registry.delete_cron(cron.profile_id, cron.id)
+
+    async def _run(self, cron: Cron, due: datetime) -> bool:
+        """Store the event of a due instant; False where it is skipped because an earlier one has not ended."""
+        event_id = self._event_id(cron, due)
+        if cron.overlap is Overlap.SKIP:
+            waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id) - {event_id}
+            if waiting:
+                await self._skip(cron, due, OVERLAP, f"due at {stamp(due)}, while {min(waiting)} had not ended")
+                return False
+        if await self._store(cron, event_id, due, delivery_id=stamp(due)):
+            log.info(
+                "cron %s ran", cron.id, extra={"action": "cron_ran", "profile": cron.profile_id, "event": event_id}
+            )
+        return True
+
+    async def _store(self, cron: Cron, event_id: str, due: datetime, *, delivery_id: str | None) -> bool:
+        event = Event(
+            id=event_id,
+            origin=Origin.CRON,
+            priority=cron.priority,
+            created_at=self._now(),
+            delivery_id=delivery_id,
+            cron_id=cron.id,
+            label=cron.label,
+            scheduled_at=due,
+        )
+        address = Address(cron.profile_id, cron.tag)
+        maker = subjects.cron_maker(cron.id)
+        return await self._events.store(address, event, cron.prompt.encode(), maker=maker, patience_s=STORE_SECONDS)
+
+    async def _note_missed(self, cron: Cron, plan: Plan) -> None:
+        assert plan.first_skipped is not None, "something is skipped"
+        assert plan.last_skipped is not None, "something is skipped"
+        if plan.skipped == 1:
+            text = f"due at {stamp(plan.last_skipped)}, when no server was up"
+        else:
+            span = f"from {stamp(plan.first_skipped)} to {stamp(plan.last_skipped)}"
+            text = f"{plan.skipped} runs that were due {span}, when no server was up"
+        await self._skip(cron, plan.last_skipped, MISSED, text)
+
+    async def _skip(self, cron: Cron, due: datetime, reason: str, text: str) -> None:
+        record = HistoryRecord(
+            event_id=self._event_id(cron, due),
+            source=Origin.CRON.value,
+            state=EventState.SKIPPED,
+            completed_at=self._now(),
+            path=cron.id,
+            summary=f"{text} (missed: {cron.missed})" if reason == MISSED else text,
+            session_tag=cron.tag,
+            reason=reason,
+        )
+        await self._history.record_drop(cron.profile_id, record)
+        log.info("cron %s skipped: %s", cron.id, text, extra={"action": "cron_skipped", "profile": cron.profile_id})
+
+    async def _arm_newest(self, cron: Cron | None) -> None:
+        """Arm a cron that was just changed, until what is armed is what was changed last."""
+        armed = None
+        while cron is not None and cron.edition != armed:
+            armed = cron.edition
+            if cron.paused:
+                await later.disarm(self._fabric, KIND, cron.profile_id, cron.id)
+            else:
+                await self._arm(cron, replace=True)
+            cron = await self._registry.find_cron(cron.profile_id, cron.id)
+
+    async def _arm(self, cron: Cron, *, replace: bool) -> None:
+        due = next_run(cron)
+        headers = {DUE_HEADER: due.isoformat(), EDITION_HEADER: str(cron.edition)}
+        at = due + jitter(cron)
+        await later.arm(self._fabric, KIND, cron.profile_id, cron.id, at, b"", headers, replace=replace)
+
+    def _event_id(self, cron: Cron, due: datetime) -> str:
+        name = f"cron\0{cron.profile_id}\0{cron.id}\0{stamp(due)}".encode()
+        digest = hmac.digest(self._registry.install.id_key, name, "sha256")
+        return "evt_" + base64.b32encode(digest).decode().lower()[:26]
+
+
+def next_run(cron: Cron) -> datetime:
+    """Return the next instant that a cron is due, whether or not it is past."""
+    if cron.once is not None:
+        return cron.once
+    assert cron.schedule is not None, "a cron has a schedule, or a time"
+    after = cron.since if cron.last_due is None else max(cron.since, cron.last_due)
+    return next_due(parse_expression(cron.schedule), parse_zone(cron.timezone), after)
+
+
+def jitter(cron: Cron) -> timedelta:
+    """Return how much later than due a cron runs: always the same for one, at most what it was given."""
+    number = int.from_bytes(hashlib.sha256(cron.id.encode()).digest()[:8], "big")
+    return timedelta(seconds=number % (cron.jitter_seconds + 1))
+
+
+def stamp(due: datetime) -> str:
+    """Write a due instant."""
+    return f"{due.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

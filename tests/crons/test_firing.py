@@ -1,0 +1,318 @@
+"""Crons at work over a real nats-server: armed, fired by whichever server is there, once for each due instant."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from clawback.accounts.profiles import ensure_profile
+from clawback.crons import firing
+from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, Crons, next_run, stamp
+from clawback.errors import Unavailable
+from clawback.fabric import later, subjects
+from clawback.fabric.events import EventStore, decode_event
+from clawback.fabric.history import History
+from clawback.fabric.later import Due, Relay
+from clawback.fabric.ledger import Ledger
+from clawback.fabric.registry import Registry
+from clawback.model import Address, Cron, EventState, Missed, Overlap, Priority, new_id, random_id
+from conftest import SHARDS
+from waiting import eventually
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        """Read it."""
+        return self.now
+
+
+class Room:
+    """What one server has of crons, with a clock of its own."""
+
+    def __init__(self, fabric, registry, profile_id, clock):
+        self.fabric = fabric
+        self.registry = registry
+        self.profile_id = profile_id
+        self.clock = clock
+        self.ledger = Ledger(fabric)
+        self.events = EventStore(fabric, self.ledger, SHARDS)
+        self.history = History(fabric)
+        self.crons = Crons(fabric, registry, self.events, self.history, now=clock)
+
+    @classmethod
+    async def open(cls, fabric, profile_id=None, clock=None):
+        """Open a server's share."""
+        registry = await Registry.open(fabric, shards=SHARDS)
+        if profile_id is None:
+            profile_id = (await ensure_profile(registry, random_id())).id
+        return cls(fabric, registry, profile_id, clock or Clock(datetime.now(UTC)))
+
+    async def make(self, **fields):
+        """Make a cron, due each minute unless said otherwise."""
+        given = {"schedule": "* * * * *", "since": self.clock.now, "prompt": "Tidy up.", "timezone": "UTC"} | fields
+        cron = Cron(id=new_id("crn"), profile_id=self.profile_id, created_at=self.clock.now, **given)
+        await self.crons.create(cron)
+        return cron
+
+    async def runs(self, cron):
+        """Read the due instants of the events that were stored, in order."""
+        line = subjects.maker_filter(
+            subjects.shard_of(self.profile_id, SHARDS), self.profile_id, subjects.cron_maker(cron.id)
+        )
+        stored = await self.fabric.get_many(subjects.event_stream(subjects.shard_of(self.profile_id, SHARDS)), line)
+        return [decode_event(each.headers, each.data)[0].scheduled_at for each in stored]
+
+    async def armed(self, cron):
+        """Read for which due instant a cron is armed; None where it is not."""
+        subject = subjects.later_subject(KIND, self.profile_id, cron.id)
+        stored = await self.fabric.get(later.STREAM, subject=subject)
+        return None if stored is None else datetime.fromisoformat(stored.headers[DUE_HEADER])
+
+    async def skipped(self):
+        """Read what was skipped: reason and summary, newest first."""
+        records = await self.history.newest(self.profile_id, limit=100, states={EventState.SKIPPED})
+        return [(record.reason, record.summary) for record in records]
+
+    def due(self, cron, moment, edition=None):
+        """Build what the relay is given."""
+        return Due(
+            self.profile_id,
+            cron.id,
+            {DUE_HEADER: moment.isoformat(), EDITION_HEADER: str(edition or cron.edition)},
+            b"",
+        )
+
+    @asynccontextmanager
+    async def relaying(self):
+        """Run this server's relay for a while."""
+        relay = Relay(self.fabric)
+        relay.on_due(KIND, self.crons.fire)
+        await relay.open()
+        await self.crons.open()
+        running = asyncio.create_task(relay.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+NOON = datetime(2031, 3, 3, 12, 0, tzinfo=UTC)
+"""In the future of any machine, so that NATS does not fire what a test fires by hand."""
+
+
+@pytest.fixture
+async def room(fabric):
+    """A server over the run's NATS, at half a minute past noon."""
+    return await Room.open(fabric, clock=Clock(NOON + MINUTE / 2))
+
+
+async def test_a_due_cron_becomes_an_event_with_all_it_says(room):
+    """Where it belongs, with the instant it was due, and the next one is armed."""
+    cron = await room.make(tag="nightly", label="tidy", priority=Priority.PRIORITY)
+    assert await room.armed(cron) == NOON + MINUTE
+    room.clock.now = NOON + MINUTE
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    address = Address(room.profile_id, "nightly")
+    shard = subjects.shard_of(room.profile_id, SHARDS)
+    (stored,) = await room.fabric.get_many(subjects.event_stream(shard), subjects.lane_filter(shard, address))
+    event, body = decode_event(stored.headers, stored.data)
+
+    assert (event.cron_id, event.label, event.priority, body) == (cron.id, "tidy", Priority.PRIORITY, b"Tidy up.")
+    assert event.scheduled_at == NOON + MINUTE
+    kept = await room.registry.find_cron(room.profile_id, cron.id)
+    assert (kept.last_due, kept.last_run_at, kept.edition) == (NOON + MINUTE, NOON + MINUTE, 1)
+
+
+async def test_what_is_given_again_runs_once_and_leaves_one_armed(fabric, room):
+    """To the same server, to another one, at once and after the next was armed, and with its clock set back."""
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    cron = await room.make()
+    due = room.due(cron, NOON + MINUTE)
+    room.clock.now = NOON + MINUTE
+    await asyncio.gather(*(each.crons.fire(due) for each in (room, other, room, other)))
+    room.clock.now = NOON - 3 * HOUR
+    await other.crons.fire(due)
+    await room.crons.fire(due)
+
+    assert await room.runs(cron) == [NOON + MINUTE]
+    assert next_run(await room.registry.find_cron(room.profile_id, cron.id)) == NOON + 2 * MINUTE
+
+
+@pytest.mark.parametrize("step", ["store", "update_cron", "arm"])
+async def test_a_server_that_dies_between_two_steps_loses_and_repeats_nothing(fabric, room, step, monkeypatch):
+    """Another one is given the message and carries on."""
+    cron = await room.make()
+    await later.disarm(fabric, KIND, room.profile_id, cron.id)  # it is due, so it is not armed any more
+    due = room.due(cron, NOON + MINUTE)
+    room.clock.now = NOON + MINUTE
+    owner = {"store": room.events, "update_cron": room.registry, "arm": later}[step]
+    carry_out = getattr(owner, step)
+
+    async def carry_out_and_die(*arguments, **options):
+        await carry_out(*arguments, **options)
+        raise Unavailable("killed")
+
+    monkeypatch.setattr(owner, step, carry_out_and_die)
+    with suppress(Unavailable):
+        await room.crons.fire(due)
+    monkeypatch.setattr(owner, step, carry_out)
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    await other.crons.fire(due)
+
+    assert await room.runs(cron) == [NOON + MINUTE]
+    assert await room.armed(cron) == NOON + 2 * MINUTE
+
+
+async def test_an_event_that_was_acked_does_not_run_again(room):
+    """Nor when it left its stream before the message of its cron was acked."""
+    cron = await room.make()
+    room.clock.now = NOON + MINUTE
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    await room.ledger.drain()
+    shard = subjects.shard_of(room.profile_id, SHARDS)
+    await room.fabric.api(
+        f"STREAM.PURGE.{subjects.event_stream(shard)}", {"filter": subjects.profile_filter(shard, room.profile_id)}
+    )
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+
+    assert await room.runs(cron) == []
+
+
+async def test_missed_runs_follow_the_policy_and_are_in_the_history(room):
+    """Three hours later: one, none, or all."""
+    crons = {missed: await room.make(schedule="0 * * * *", missed=missed) for missed in Missed}
+    room.clock.now = NOON + 3.5 * HOUR
+    for cron in crons.values():
+        await room.crons.fire(room.due(cron, NOON + HOUR))
+
+    assert await room.runs(crons[Missed.LATEST]) == [NOON + 3 * HOUR]
+    assert await room.runs(crons[Missed.NONE]) == []
+    assert await room.runs(crons[Missed.ALL]) == [NOON + number * HOUR for number in (1, 2, 3)]
+    for cron in crons.values():
+        kept = await room.registry.find_cron(room.profile_id, cron.id)
+        assert (kept.last_due, next_run(kept)) == (NOON + 3 * HOUR, NOON + 4 * HOUR)
+    none, latest = await room.skipped()
+    assert none[0] == latest[0] == "missed"
+    assert none[1].startswith("3 runs that were due from 2031-03-03T13:00:00Z to 2031-03-03T15:00:00Z")
+    assert latest[1].startswith("2 runs that were due from 2031-03-03T13:00:00Z to 2031-03-03T14:00:00Z")
+
+
+async def test_a_cron_that_skips_does_so_while_an_earlier_run_has_not_ended(room):
+    """A queueing one does not; once the run has ended it goes on."""
+    queueing, skipping = await room.make(), await room.make(overlap=Overlap.SKIP)
+    for number in (1, 2):
+        room.clock.now = NOON + number * MINUTE
+        for cron in (queueing, skipping):
+            await room.crons.fire(room.due(cron, room.clock.now))
+    (first,) = await room.runs(skipping)
+
+    assert (first, len(await room.runs(queueing))) == (NOON + MINUTE, 2)
+    ((reason, text),) = await room.skipped()
+    assert reason == "overlap"
+    assert text.startswith("due at 2031-03-03T12:02:00Z, while evt_")
+    shard = subjects.shard_of(room.profile_id, SHARDS)
+    maker = subjects.maker_filter(shard, room.profile_id, subjects.cron_maker(skipping.id))
+    await room.fabric.api(f"STREAM.PURGE.{subjects.event_stream(shard)}", {"filter": maker})
+    room.clock.now = NOON + 3 * MINUTE
+    await room.crons.fire(room.due(skipping, room.clock.now))
+    assert await room.runs(skipping) == [NOON + 3 * MINUTE]
+
+
+async def test_what_is_armed_for_another_edition_does_not_run(room):
+    """A cron that was changed, paused or deleted while the message was on its way."""
+    changed, paused, deleted = await room.make(), await room.make(), await room.make()
+    old = room.due(changed, NOON + MINUTE)
+    edit = {"schedule": "0 13 * * *"}
+    await room.crons.change(room.profile_id, changed.id, lambda cron: replaced(cron, **edit))
+    await room.crons.change(room.profile_id, paused.id, lambda cron: replaced(cron, paused=True))
+    await room.crons.delete(room.profile_id, deleted.id)
+    for cron in (changed, paused, deleted):
+        await room.crons.fire(old if cron is changed else room.due(cron, NOON + MINUTE, edition=2))
+
+    assert [await room.runs(cron) for cron in (changed, paused, deleted)] == [[], [], []]
+    assert [await room.armed(cron) for cron in (changed, paused, deleted)] == [NOON + HOUR, None, None]
+
+
+def replaced(cron, **fields):
+    """Change a cron's fields."""
+    return msgspec.structs.replace(cron, **fields)
+
+
+async def test_once_runs_once_and_deletes_itself(room):
+    """Late by less than a day it still runs."""
+    cron = await room.make(schedule=None, once=NOON + HOUR)
+    assert await room.armed(cron) == NOON + HOUR
+    room.clock.now = NOON + 2 * HOUR
+    due = room.due(cron, NOON + HOUR)
+    await room.crons.fire(due)
+    await room.crons.fire(due)
+
+    assert await room.runs(cron) == [NOON + HOUR]
+    assert await room.registry.find_cron(room.profile_id, cron.id) is None
+
+
+async def test_jitter_delays_the_run_and_not_the_instant(room):
+    """It is the same at each run, and no reason to miss one."""
+    cron = await room.make(jitter_seconds=3600, missed=Missed.NONE, schedule="0 * * * *")
+    late = firing.jitter(cron)
+    stored = await room.fabric.get(later.STREAM, subject=subjects.later_subject(KIND, room.profile_id, cron.id))
+    room.clock.now = NOON + HOUR + late
+    await room.crons.fire(room.due(cron, NOON + HOUR))
+
+    assert later.armed_for(stored.headers) == NOON + HOUR + late
+    assert timedelta(0) <= late <= HOUR
+    assert await room.runs(cron) == [NOON + HOUR]
+
+
+async def test_a_cron_that_nobody_armed_is_armed_at_the_start(fabric, room):
+    """Its server was killed after it was stored; what is armed, paused or due already is left alone."""
+    lost, armed, paused = await room.make(), await room.make(), await room.make(paused=True)
+    await later.disarm(fabric, KIND, room.profile_id, lost.id)
+    room.clock.now = NOON + 10 * MINUTE
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    await asyncio.gather(other.crons.reconcile(), room.crons.reconcile())
+
+    assert [await room.armed(cron) for cron in (lost, armed, paused)] == [NOON + MINUTE, NOON + MINUTE, None]
+
+
+async def test_two_servers_and_a_killed_nats_run_each_instant_once(fresh_fabric, fresh_natsd, monkeypatch):
+    """Past instants in a row, NATS killed among them: each runs once, in order."""
+    # What was taken as NATS was killed is given again after this time.
+    monkeypatch.setattr(later, "ACK_WAIT_SECONDS", 1.0)
+    begin = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+    clock = Clock(begin)
+    one = await Room.open(fresh_fabric, clock=clock)
+    two = await Room.open(fresh_fabric, one.profile_id, clock)
+    async with one.relaying(), two.relaying():
+        # By this clock each is due now, by that of NATS long ago: so the chain runs as fast as it can.
+        clock.now = begin + timedelta(seconds=30)
+        crons = [await one.make(since=begin) for _ in range(3)]
+        await eventually(lambda: at_least(one, crons, 8), timeout=20)
+        fresh_natsd.kill9()
+        fresh_natsd.start()
+        await eventually(lambda: at_least(one, crons, 16), timeout=30)
+    for cron in crons:
+        runs = await one.runs(cron)
+        assert runs == [begin + number * MINUTE for number in range(1, len(runs) + 1)]
+
+
+async def at_least(room, crons, number):
+    """Whether every cron has run so often."""
+    with suppress(Unavailable):
+        return all([len(await room.runs(cron)) >= number for cron in crons])
+    return False
+
+
+def test_a_stamp_is_utc():
+    """It is part of ids, so it must not depend on how an instant is written."""
+    assert stamp(datetime.fromisoformat("2031-03-03T13:00:00+01:00")) == "2031-03-03T12:00:00Z"
