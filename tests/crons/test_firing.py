@@ -151,7 +151,7 @@ async def test_what_is_given_again_runs_once_and_leaves_one_armed(fabric, room):
 @pytest.mark.parametrize("step", ["store", "update_cron", "arm"])
 async def test_a_server_that_dies_between_two_steps_loses_and_repeats_nothing(fabric, room, step, monkeypatch):
     """Another one is given the message and carries on."""
-    cron = await room.make()
+    cron = await room.make(overlap=Overlap.SKIP)  # which must not take its own event for an earlier one
     await later.disarm(fabric, KIND, room.profile_id, cron.id)  # it is due, so it is not armed any more
     due = room.due(cron, NOON + MINUTE)
     room.clock.now = NOON + MINUTE
@@ -171,6 +171,39 @@ async def test_a_server_that_dies_between_two_steps_loses_and_repeats_nothing(fa
 
     assert await room.runs(cron) == [NOON + MINUTE]
     assert await room.armed(cron) == NOON + 2 * MINUTE
+    assert await room.skipped() == []
+
+
+async def test_a_message_that_comes_again_much_later_changes_nothing(room):
+    """A server hung with it while others went on: nothing was missed, and what they armed stays."""
+    cron = await room.make()
+    for number in (1, 2, 3):
+        room.clock.now = NOON + number * MINUTE
+        await room.crons.fire(room.due(cron, room.clock.now))
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+
+    assert await room.runs(cron) == [NOON + number * MINUTE for number in (1, 2, 3)]
+    assert await room.skipped() == []
+
+
+async def test_a_cron_that_is_changed_as_it_fires_runs_by_the_change(fabric, room, monkeypatch):
+    """What the change armed is not replaced by what the firing server still knows."""
+    cron = await room.make(schedule="0 * * * *")
+    await later.disarm(fabric, KIND, room.profile_id, cron.id)
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    update = room.registry.update_cron
+
+    async def update_and_be_overtaken(*arguments):
+        updated = await update(*arguments)
+        await other.crons.change(room.profile_id, cron.id, lambda each: replaced(each, schedule="*/5 * * * *"))
+        return updated
+
+    monkeypatch.setattr(room.registry, "update_cron", update_and_be_overtaken)
+    room.clock.now = NOON + HOUR
+    await room.crons.fire(room.due(cron, NOON + HOUR))
+
+    assert await room.runs(cron) == [NOON + HOUR]
+    assert await room.armed(cron) == NOON + HOUR + 5 * MINUTE
 
 
 async def test_an_event_that_was_acked_does_not_run_again(room):
