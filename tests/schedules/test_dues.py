@@ -170,14 +170,20 @@ expressions = st.tuples(
 @example("30 2 * * *", "Europe/Berlin", datetime(2025, 3, 29, 12, tzinfo=UTC))
 @given(
     expressions,
-    st.sampled_from(sorted(available_timezones() - {"localtime", "Australia/Lord_Howe", "Australia/LHI"})),
+    st.sampled_from(sorted(available_timezones() - {"localtime"})),
     st.datetimes(datetime(2024, 1, 1), datetime(2034, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 -- bounds have none
 )
 def test_any_expression_anywhere_is_due_when_the_oracle_says(text, name, start):
     """Ten zones do not have everything, nor do a dozen expressions."""
-    zone = ZoneInfo(name)
+    zone, expression = ZoneInfo(name), parse_expression(text)
     with warnings.catch_warnings(action="ignore"):
-        expected = list(islice((due.astimezone(UTC) for due in CronSim(text, start.astimezone(zone))), 5))
+        oracle = (due.astimezone(UTC) for due in CronSim(text, start.astimezone(zone)))
+        expected = [due for due, _ in groupby(islice(oracle, 5))]
+    found = list(islice(due_times(expression, zone, start), len(expected)))
 
-    found = list(islice(due_times(parse_expression(text), zone, start), 5))
-    assert found[: len(set(expected))] == sorted(set(expected))
+    if found != expected and expression.floating:
+        # cronsim steps over the change of clocks by the hour; what the wall shows decides.
+        first = min(set(found) ^ set(expected)) - HOUR
+        assert between(text, zone, first, first + DAY) == by_the_minute(text, zone, first, first + DAY)
+    else:
+        assert found == expected
