@@ -18,9 +18,10 @@ from clawback.model import (
     Priority,
     Scheme,
     Source,
+    derive_event_id,
     encode_json,
 )
-from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, derive_event_id, take
+from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, take
 from clawback.webhooks.request import Headers, Request
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
@@ -50,7 +51,7 @@ def test_accepted_event_says_where_it_is_from_and_what_to_do():
 
     assert verdict == Accepted(
         Event(
-            id=derive_event_id(IDS.key, source, "guid"),
+            id=derive_event_id(IDS.key, source.profile_id, source.id, "guid"),
             origin=Origin.WEBHOOK,
             priority=Priority.PRIORITY,
             created_at=NOW,
@@ -128,7 +129,8 @@ def test_delivery_id_is_the_schemes_own(scheme, signed, fields, body, delivery_i
     event = post(source, body, fields, signed=signed).event
 
     assert event.delivery_id == delivery_id
-    assert event.id == ("evt_fresh" if delivery_id is None else derive_event_id(IDS.key, source, delivery_id))
+    derived = derive_event_id(IDS.key, source.profile_id, source.id, delivery_id or "")
+    assert event.id == ("evt_fresh" if delivery_id is None else derived)
 
 
 def test_gitlab_delivery_that_is_signed_is_named_by_its_webhook_id():
@@ -143,8 +145,8 @@ def test_event_id_is_the_keyed_hash_of_profile_source_and_delivery():
     source = source_of(Scheme.GITHUB)
     keyed = hashlib.blake2b(b"profile\0src_a\0guid", key=IDS.key, digest_size=16)
 
-    assert derive_event_id(IDS.key, source, "guid") == "evt_" + keyed.hexdigest()
-    assert derive_event_id(b"other", source, "guid") != derive_event_id(IDS.key, source, "guid")
+    assert derive_event_id(IDS.key, source.profile_id, source.id, "guid") == "evt_" + keyed.hexdigest()
+    assert derive_event_id(b"other", source.profile_id, source.id, "guid") != "evt_" + keyed.hexdigest()
 
 
 @pytest.mark.parametrize("scheme", Scheme)

@@ -9,10 +9,8 @@ only where none is. A server that is killed between them leaves a message that i
 Due instants follow from each other and not from the time of day, so a clock that is set back repeats nothing.
 """
 
-import base64
 import contextlib
 import hashlib
-import hmac
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -26,7 +24,7 @@ from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.registry import Registry
-from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, new_id
+from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, derive_event_id, new_id
 from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
 from clawback.schedules.missed import choose_late
 
@@ -276,9 +274,7 @@ class Crons:
         await later.arm(self._fabric, KIND, cron.profile_id, cron.id, at, b"", headers, replace=replace)
 
     def _event_id(self, cron: Cron, due: datetime) -> str:
-        name = f"cron\0{cron.profile_id}\0{cron.id}\0{stamp(due)}".encode()
-        digest = hmac.digest(self._registry.install.id_key, name, "sha256")
-        return "evt_" + base64.b32encode(digest).decode().lower()[:26]
+        return derive_event_id(self._registry.install.id_key, "cron", cron.profile_id, cron.id, stamp(due))
 
 
 def next_run(cron: Cron) -> datetime:

@@ -6,22 +6,19 @@ delivery id (else a stranger's request with a guessed id could block the real on
 route is found.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from clawback.errors import BadPayload
-from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source
+from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
 from clawback.webhooks.event_type import read_event_type
 from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Request
 from clawback.webhooks.routes import find_instruction
 from clawback.webhooks.signatures import InBody, InHeader, Row, verify
 
 NO_ROUTE = "no_route"
-
-_ID_BYTES = 16
 
 
 class Accepted(Struct, frozen=True):
@@ -63,7 +60,9 @@ def take(
     if source.scheme is Scheme.SLACK and (text := _challenge(request)) is not None:
         return Challenge(text)
     delivery_id = _delivery_id(request, row)
-    event_id = ids.fresh() if delivery_id is None else derive_event_id(ids.key, source, delivery_id)
+    event_id = (
+        ids.fresh() if delivery_id is None else derive_event_id(ids.key, source.profile_id, source.id, delivery_id)
+    )
     event_type = read_event_type(request, source.scheme, source.event_type)
     instruction = find_instruction(source, event_type)
     path = f"/{source.slug}"
@@ -96,17 +95,6 @@ def take(
             allowed_seconds=source.timeout_seconds,
         )
     )
-
-
-def derive_event_id(key: bytes, source: Source, delivery_id: str) -> str:
-    """
-    Name an event by where it came from and what its sender calls it: sent again, it is the same event.
-
-    Keyed, so that nobody can tell from an id which delivery it was, or make one collide with another profile's.
-    """
-    name = f"{source.profile_id}\0{source.id}\0{delivery_id}".encode()
-    # BLAKE2's own keyed mode (RFC 7693) and hex: HMAC and base32 of a few bytes take ten times as long.
-    return "evt_" + hashlib.blake2b(name, key=key, digest_size=_ID_BYTES).hexdigest()
 
 
 def _delivery_id(request: Request, row: Row | None) -> str | None:
