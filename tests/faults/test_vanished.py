@@ -56,8 +56,8 @@ async def test_sessions_of_a_vanished_machine_are_listed_no_more(servers, fresh_
             return sorted(listed) == sorted(expected) and account["connectedClients"] == len(expected)
 
         mine, on_stopped = ("here", "active"), ("on-stopped", "active")
-        async with connected(killed, token, "on-killed", "here"), connected(stopped, token, "on-stopped"):
-            everybody = (mine, ("here", "standby"), ("on-killed", "active"), on_stopped)
+        async with connected(killed, token, "on-killed", "too"), connected(stopped, token, "on-stopped"):
+            everybody = (mine, ("too", "active"), ("on-killed", "active"), on_stopped)
             await eventually(lambda: lists(*everybody), SOON_SECONDS)
             await asyncio.to_thread(killed.kill9)
             with frozen(stopped.process.pid):
