@@ -207,6 +207,18 @@ def test_only_unclean_ends_count_as_losses(clean, losses):
     assert [entry.losses for entry in lane.lost(2.0, clean=clean)] == [losses]
 
 
+def test_what_a_client_still_holds_has_not_killed_it():
+    """A network that fails five times within one event costs its connections, and not the event."""
+    stack, commands = [held("a", 1)], []
+    for _ in range(2 * MAX_LOSSES):
+        lane = Lane(stack, {"a"})
+        commands += lane.handle(Started(frozenset()), 1.0)
+        stack = lane.lost(2.0, clean=False)
+
+    assert commands == []
+    assert [entry.losses for entry in stack] == [1]
+
+
 def test_an_answer_that_was_not_asked_for_is_a_bug_and_changes_nothing():
     """The driver cannot slip an event past the rules: an offer without a pull is refused and the state stays."""
     lane, _ = started(NORMAL)

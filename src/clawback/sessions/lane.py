@@ -231,9 +231,11 @@ class Lane:
     """
 
     def __init__(self, stack: Iterable[Held] = (), client_holds: Iterable[str] = (), manners: Manners = NAMED) -> None:
-        self.stack: list[Held] = list(stack)
+        holds = frozenset(client_holds)
+        # What a client still has did not kill it, however often its connection was lost meanwhile.
+        self.stack: list[Held] = [structs.replace(held, losses=0) if held.event_id in holds else held for held in stack]
         self._manners = manners
-        self._at_client = frozenset(client_holds) & {held.event_id for held in self.stack}
+        self._at_client = holds & {held.event_id for held in self.stack}
         self._expected: frozenset[Priority] = frozenset()
         self._pulling: Priority | None = None
         self._ending: frozenset[str] = frozenset()
