@@ -48,6 +48,7 @@ class Delivery:
         self._connection: Connection | None = None
         self._emissions: asyncio.Queue[queue.Emit | queue.Remind | queue.Retract] = asyncio.Queue()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._shown_last: str | None = None
 
     @property
     def held(self) -> list[str]:
@@ -183,12 +184,18 @@ class Delivery:
     async def _emit_next(self) -> None:
         command = await self._emissions.get()
         marker = secrets.token_hex(8)
+        event = command.event
+        # It may have moved, or ended, since this was said; then there is nothing to show, and nothing to take back.
+        is_retraction = isinstance(command, queue.Retract)
+        if event.id not in ([self._shown_last] if is_retraction else self.held):
+            return
         match command:
-            case queue.Emit(event, resumed):
+            case queue.Emit(resumed=resumed):
+                self._shown_last = event.id
                 emission = fence.build_event(event, marker, resumed=resumed)
-            case queue.Remind(event, times):
+            case queue.Remind(times=times):
                 emission = fence.build_reminder(event, marker, times=times)
-            case queue.Retract(event):
+            case queue.Retract():
                 emission = fence.build_retraction(event)
         try:
             await self._emit(emission)
