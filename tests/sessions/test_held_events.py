@@ -281,6 +281,21 @@ async def test_an_event_that_fails_three_times_is_dead(url, token, fabric, monke
     assert (record["state"], record["reason"], record["summary"]) == ("dead", "failed", "broken 3")
 
 
+async def test_failures_are_counted_over_connections(url, token, fabric, monkeypatch):
+    """A session that gives the event back and leaves each time does not have it for ever."""
+    monkeypatch.setattr(lane, "FAILURE_PAUSE_SECONDS", 0.05)
+    for _ in range(3):
+        async with joined(url, token, "builds") as peer:
+            if not await peer.ask("event_list"):
+                event = await publish(fabric, peer, "one")
+            await peer.event()
+            await peer.ask("event_fail", eventId=event.id, reason="no disk")
+    async with joined(url, token, "builds") as peer:
+        (dead,) = await peer.ask("event_list", states=["dead"])
+
+    assert (dead["eventId"], dead["reason"], dead["attempts"]) == (event.id, "failed", 3)
+
+
 # --- the active event ---------------------------------------------------------------------------------------------
 
 

@@ -331,13 +331,26 @@ def test_what_the_session_cannot_take_is_tried_again_in_a_moment_and_not_for_eve
     """Three deliveries may fail, a pause apart; then the event is a dead letter with that reason."""
     lane, now = active_lane(), 100.0
     for attempt in range(2, MAX_FAILURES + 1):
-        assert lane.handle(Failed("a"), now) == []
+        assert lane.handle(Failed("a"), now) == [Store()]
         assert lane.wait_seconds(now) == FAILURE_PAUSE_SECONDS
         now += FAILURE_PAUSE_SECONDS
         assert delivered(lane.handle(Ticked(), now)) == [("a", attempt)]
     (aside,) = lane.handle(Failed("a"), now)
 
     assert (aside.held.event_id, aside.reason) == ("a", "failed")
+
+
+def test_an_interrupt_does_not_wait_for_the_pause_after_a_failure():
+    """It comes at once, and what failed comes again after it, when the pause is over."""
+    lane = active_lane()
+    lane.handle(Failed("a"), 100.0)
+    assert lane.handle(Woken(INTERRUPT), 101.0) == [Pull(INTERRUPT)]
+    assert delivered(lane.handle(Offered(INTERRUPT, "i", 9), 101.0)) == [("i", 1)]
+    lane.handle(Exhausted(INTERRUPT), 101.0)
+    lane.handle(Acked("i"), 102.0)
+
+    assert lane.handle(Settled("i"), 102.0) == []
+    assert delivered(lane.handle(Ticked(), 100.0 + FAILURE_PAUSE_SECONDS)) == [("a", 2)]
 
 
 def test_a_client_that_names_no_event_is_given_a_pause_after_a_time_out():

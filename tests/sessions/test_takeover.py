@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from clawback import wire
+from clawback.model import TIMEOUT_SECONDS
 from clawback.sessions import presence
 from clawback.sessions.dispatcher import Dispatcher
 from cluster import joined
@@ -87,6 +88,32 @@ async def test_a_late_ack_of_the_former_holder_counts(servers, token):
 
     assert again["id"] == one["id"]
     assert seen(latter) == [("one", 2), ("two", 1)]
+
+
+async def test_an_event_that_a_late_ack_ended_does_not_time_out(servers, token, monkeypatch):
+    """The new holder lets it run out of time: it stays acked, with its summary, and is no dead letter."""
+    clock, ahead = Dispatcher._now, [0.0]
+    monkeypatch.setattr(Dispatcher, "_now", lambda self: clock(self) + ahead[0])
+    async with (
+        joined(servers[HERE], token) as sender,
+        joined(servers[HERE], token, "builds") as former,
+        joined(servers[THERE], token, "builds") as latter,
+    ):
+        await fill(sender, ["one"])
+        one = await former.event()
+        await latter.ask("session_takeover")
+        await latter.event()
+        await former.ask("ack", eventId=one["id"], summary="was done")
+        ahead[0] = TIMEOUT_SECONDS + 1.0
+        await fill(sender, ["two"])
+        await latter.event(2)
+        records = await latter.ask("event_history")
+        dead = await latter.ask("event_list", states=["dead"])
+
+    assert [(record["state"], record["summary"]) for record in records] == [("acked", "was done")]
+    assert dead == []
+    assert seen(latter) == [("one", 2), ("two", 1)]
+    assert [frame["eventId"] for frame in latter.frames if frame["type"] == "timed_out"] == [one["id"]]
 
 
 async def test_a_late_ack_of_a_suspended_event_counts(servers, token):

@@ -168,9 +168,9 @@ class Dispatcher:
         """Build the frame of the active event once more; that is no delivery."""
         held = self._lane.active
         event = None if held is None else self._known.get(held.event_id)
-        if held is None or event is None or held.attempt == 0:
+        if held is None or event is None or held.attempt == 0 or (body := await self._body(held)) is None:
             return None
-        return build_event_frame(event, await self._body(held), held, names_events=self._client.names_events)
+        return build_event_frame(event, body, held, names_events=self._client.names_events)
 
     async def _begin(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
@@ -348,12 +348,14 @@ class Dispatcher:
 
     async def _deliver(self, held: Held) -> rules.Input | None:
         await self._store()
-        if held.attempt > 1 and await self._insist(lambda: self._lines.read(self._address, held.sequence)) is None:
-            # A former holder's late ack came through since the stack was read: nobody may be given it again.
+        if held.attempt > 1:
+            # A former holder's late ack may have come through since the stack was read: nobody may be given it again.
+            self._bodies.pop(held.event_id, None)
+        body = await self._body(held)
+        if body is None:
             self._forget(held)
             return rules.Ended(held.event_id)
         event = self._known[held.event_id]
-        body = await self._body(held)
         self._bodies.pop(held.event_id, None)
         frame = build_event_frame(event, body, held, names_events=self._client.names_events)
         await self._client.send(frame)
@@ -377,6 +379,11 @@ class Dispatcher:
         event = self._known[held.event_id]
         if reason is not None:
             body = await self._body(held)
+            if body is None:
+                # Acked by a former holder: that is how it ended, and what the history says.
+                self._forget(held)
+                await self._answer(held.event_id, settled=True)
+                return rules.Settled(held.event_id)
             tried = structs.replace(event, attempts=held.attempt)
             await self._insist(lambda: self._events.bury(self._address, tried, body, reason=reason))
         summary = summary or self._reasons.get(held.event_id, "")
@@ -404,6 +411,9 @@ class Dispatcher:
         await self._store()
         event = structs.replace(self._known[held.event_id], attempts=held.attempt)
         body = await self._body(held)
+        if body is None:
+            self._forget(held)
+            return rules.Settled(held.event_id)
         assert held.returns_at is not None, "the lane says when"
         at = datetime.fromtimestamp(held.returns_at, UTC) if held.returns_at > self._now() else None
         await self._insist(lambda: self._events.put_back(self._address, event, body, sequence=held.sequence, at=at))
@@ -420,14 +430,14 @@ class Dispatcher:
         for known in (self._known, self._bodies, self._pulled, self._reasons):
             known.pop(held.event_id, None)
 
-    async def _body(self, held: Held) -> bytes:
-        """Return an event's body, which is not kept in memory once it was sent."""
+    async def _body(self, held: Held) -> bytes | None:
+        """Return an event's body, which is not kept in memory once it was sent; None where the event has ended."""
         body = self._bodies.get(held.event_id)
         if body is None:
             stored = await self._insist(lambda: self._lines.read(self._address, held.sequence))
             if stored is None:
-                log.warning("event %s was deleted from NATS while session %s held it", held.event_id, self._address.tag)
-                return b""
+                log.info("event %s had ended while session %s held it", held.event_id, self._address.tag)
+                return None
             _, body = decode_event(stored.headers, stored.data)
         return body
 

@@ -241,7 +241,9 @@ class Lane:
         self._ending: frozenset[str] = frozenset()
         self._started = False
         self._counted_until = 0.0
+        # After a time-out nothing leaves until the first of these, after a failure only interrupts until the second.
         self._paused_until = 0.0
+        self._retry_at = 0.0
 
     @property
     def active(self) -> Held | None:
@@ -250,7 +252,7 @@ class Lane:
 
     def wait_seconds(self, now: float) -> float | None:
         """How long nothing needs to happen by itself; None for ever. Then tell it with `Ticked`."""
-        waits = [self._paused_until - now] if self._paused_until > now else []
+        waits = [pause - now for pause in (self._paused_until, self._retry_at) if pause > now]
         running = self._running()
         if running is not None:
             spent = running.spent_seconds + now - self._counted_until
@@ -350,8 +352,8 @@ class Lane:
         self._at_client -= {failed.event_id}
         if failed.failures >= MAX_FAILURES:
             return [self._set_aside(failed, FAILED)]
-        self._paused_until = now + FAILURE_PAUSE_SECONDS
-        return []
+        self._retry_at = now + FAILURE_PAUSE_SECONDS
+        return [Store()]
 
     def _recover(self) -> list[Command]:
         """Finish what a former holder of the session was about to put back, and give up what always kills it."""
@@ -390,6 +392,8 @@ class Lane:
         nested = sum(held.priority is Priority.INTERRUPT for held in self.stack)
         if Priority.INTERRUPT in self._expected and nested < MAX_NESTED:
             return [self._pull(Priority.INTERRUPT)]
+        if now < self._retry_at:
+            return []
         if self.active is not None:
             return [] if self.active.event_id in self._at_client else [self._deliver_active(now)]
         for priority in (Priority.PRIORITY, Priority.NORMAL):
