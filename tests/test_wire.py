@@ -85,6 +85,10 @@ ADDED = [
         wire.AccountUpdate(request_id="1", timeout_seconds=60),
     ),
     (
+        {"type": "source_update", "requestId": "1", "sourceId": "s", "generateSecret": True, "overlapSeconds": 0},
+        wire.SourceUpdate(request_id="1", source_id="s", generate_secret=True, overlap_seconds=0),
+    ),
+    (
         {
             "type": "cron_update",
             "requestId": "1",

@@ -19,6 +19,7 @@ import uvicorn
 
 from clawback import wire
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
+from clawback.accounts.seals import keep_forgetting
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import load_vault
 from clawback.crons.firing import KIND as CRON
@@ -159,6 +160,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         background.add(_keep_running("renew leases", presence.renew()))
         background.add(_keep_running("sweep lines", lines.keep_sweeping()))
         background.add(_keep_running("relay", relay.run()))
+        background.add(_keep_running("forget expired secrets", keep_forgetting(registry)))
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:

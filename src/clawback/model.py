@@ -116,11 +116,16 @@ class TokenRecord(Record, frozen=True):
 
 
 class Sealed(Record, frozen=True):
-    """A secret under AES-256-GCM: the id of the key, the 96-bit nonce and the ciphertext with its tag."""
+    """
+    A secret under AES-256-GCM: the id of the key, the 96-bit nonce and the ciphertext with its tag.
+
+    `expires_at` is from when on it is accepted no more, None for a source's current secret.
+    """
 
     key_id: str
     nonce: bytes
     ciphertext: bytes
+    expires_at: datetime | None = None
 
 
 class EventTypeRule(Record, frozen=True):
@@ -142,7 +147,9 @@ class SignatureRule(Record, frozen=True):
 
 class Source(Record, frozen=True):
     """
-    An endpoint that accepts one service's webhooks. `secrets` are sealed; the newest comes first.
+    An endpoint that accepts one service's webhooks.
+
+    `secrets` are sealed; the current one comes first, behind it those before it that are still accepted for a while.
 
     `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
     """
@@ -160,6 +167,10 @@ class Source(Record, frozen=True):
     tag: str | None = None
     priority: Priority = Priority.NORMAL
     timeout_seconds: int | None = None
+
+    def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
+        """Return the secrets that are accepted at `now`."""
+        return tuple(each for each in self.secrets if each.expires_at is None or now < each.expires_at)
 
 
 class Cron(Record, frozen=True):

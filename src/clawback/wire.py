@@ -108,6 +108,22 @@ class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
     """List the profile's sources."""
 
 
+class SourceUpdate(_Request, frozen=True, tag="source_update", kw_only=True):
+    """Change what is given of a source, and leave the rest; empty values remove."""
+
+    source_id: str
+    secret: str | None = None
+    generate_secret: bool | None = None
+    overlap_seconds: int | None = None
+    skill: str | None = None
+    routes: dict[str, str] | None = None
+    event_type: EventTypeRule | None = None
+    signature: SignatureRule | None = None
+    session_tag: str | None = None
+    priority: Priority | None = None
+    timeout_seconds: int | None = None
+
+
 class SourceDelete(_Request, frozen=True, tag="source_delete", kw_only=True):
     """Delete a source; what waits of it becomes dead letters."""
 
@@ -265,6 +281,7 @@ class CronDelete(_Request, frozen=True, tag="cron_delete", kw_only=True):
 Request = (
     SourceCreate
     | SourceList
+    | SourceUpdate
     | SourceDelete
     | EventHistory
     | EventExtend

@@ -12,6 +12,10 @@ CONTRACT = {
         "timeout_seconds",
     },
     "source_list": set(),
+    "source_update": {
+        "id", "secret", "generate_secret", "overlap_seconds", "skill", "routes", "eventType", "signature", "session",
+        "priority", "timeout_seconds",
+    },
     "source_delete": {"id"},
     "cron_create": {
         "schedule", "once", "prompt", "label", "session", "priority", "timezone", "missed", "overlap", "jitter_seconds",
@@ -88,6 +92,7 @@ def test_read_only_tools_say_so():
     }
     assert {name for name, hint in hints.items() if hint.destructiveHint} == {
         "event_replay",
+        "source_update",
         "source_delete",
         "cron_delete",
         "token_rotate",
@@ -116,6 +121,8 @@ def test_read_only_tools_say_so():
         ("source_create", {"slug": "x", "priority": "urgent"}, "`priority`"),
         ("source_create", {"slug": "x", "routes": {"a": 1}}, "`routes"),
         ("source_create", {"slug": "x", "eventType": {"header": 1}}, "`eventType.header`"),
+        ("source_update", {"id": "x", "overlap_seconds": 604_801}, "`overlap_seconds`"),
+        ("source_update", {"id": "x", "slug": "y"}, "`slug`"),
         ("source_delete", {"sourceId": "x"}, "`sourceId`"),
         ("session_send", {"target": "", "message": "x"}, "`target`"),
         ("session_send", {"message": "x"}, "`target`"),

@@ -261,10 +261,25 @@ async def test_an_update_reaches_every_server(registry, other, profile):
     await registry.create_source(source)
     await eventually(lambda: other.list_sources(profile.id))
     changed = msgspec.structs.replace(source, skill="/other")
-    await registry.update_source(changed)
+    await registry.update_source(profile.id, source.id, lambda _: changed)
 
     assert registry.list_sources(profile.id) == [changed]
     await eventually(lambda: other.list_sources(profile.id) == [changed])
+
+
+async def test_two_updates_at_once_both_count(registry, other, profile):
+    """The second is made of what the first made."""
+    source = a_source(profile)
+    await registry.create_source(source)
+    await eventually(lambda: other.list_sources(profile.id))
+    await asyncio.gather(
+        registry.update_source(profile.id, source.id, lambda each: msgspec.structs.replace(each, skill="/other")),
+        other.update_source(profile.id, source.id, lambda each: msgspec.structs.replace(each, timeout_seconds=60)),
+    )
+    both = msgspec.structs.replace(source, skill="/other", timeout_seconds=60)
+
+    await eventually(lambda: registry.list_sources(profile.id) == [both])
+    await eventually(lambda: other.list_sources(profile.id) == [both])
 
 
 async def test_updating_a_deleted_source_is_not_found(registry, profile):
@@ -273,7 +288,7 @@ async def test_updating_a_deleted_source_is_not_found(registry, profile):
     await registry.create_source(source)
     await registry.delete_source(profile.id, source.id)
     with pytest.raises(NotFound, match=source.id):
-        await registry.update_source(source)
+        await registry.update_source(profile.id, source.id, lambda source: source)
 
     assert registry.list_sources(profile.id) == []
 
@@ -426,7 +441,7 @@ async def test_changes_made_while_a_server_was_away_are_found_after_its_reconnec
         changed = msgspec.structs.replace(kept, skill="/changed")
         new = a_source(profile, "new")
         new_hash, new_token = a_token(profile, "new")
-        await registry.update_source(changed)
+        await registry.update_source(profile.id, kept.id, lambda _: changed)
         await registry.delete_source(profile.id, gone.id)
         await registry.create_source(new)
         await registry.delete_token(profile.id, lost.id)

@@ -71,6 +71,12 @@ class House:
         await self.registry.create_source(source)
         return source
 
+    async def change(self, source, **fields):
+        """Store a source with other fields."""
+        await self.registry.update_source(
+            self.profile.id, source.id, lambda current: msgspec.structs.replace(current, **fields)
+        )
+
     async def post(self, body, fields=(), *, slug="hub", path=None, method="POST", chunks=None):
         """Send one request through ASGI; `chunks` replaces the body by messages."""
         path = path or f"/webhooks/{self.profile.webhook_id}/{slug}"
@@ -268,7 +274,7 @@ async def test_dropped_event_is_in_the_history_and_comes_through_once_a_route_ex
 
     dropped = await house.post(b"{}", headers)
     [record] = await house.history.newest(house.profile.id, limit=9, states={EventState.DROPPED})
-    await house.registry.update_source(msgspec.structs.replace(source, routes={"*": "/look"}))
+    await house.change(source, routes={"*": "/look"})
     taken = await house.post(b"{}", headers)
 
     assert dropped == Answer(200, dropped.headers, {"status": "dropped", "reason": "no_route", "eventType": "star"})
@@ -483,12 +489,31 @@ async def test_short_restart_of_nats_costs_no_event(fresh_house, fresh_natsd):
     assert [event.id for event, _ in await fresh_house.stored()] == [answer.content["eventId"]]
 
 
+async def test_during_an_overlap_old_and_new_secret_sign(house):
+    """Until the second it ends; a secret that neither of them is stays refused throughout."""
+    source = await house.add(Scheme.GITHUB, secrets=[b"new", b"old"])
+    new, old = source.secrets
+    ends_at = NOW + timedelta(hours=1)
+    await house.change(source, secrets=(new, msgspec.structs.replace(old, expires_at=ends_at)))
+
+    async def statuses():
+        answers = [await house.post(b"{}", github(b"{}", secret=secret)) for secret in (b"new", b"old", b"other")]
+        return [answer.status for answer in answers]
+
+    house.now = ends_at - timedelta(seconds=1)
+    during = await statuses()
+    house.now = ends_at
+
+    assert during == [202, 202, 401]
+    assert await statuses() == [202, 401, 401]
+
+
 async def test_secret_that_does_not_open_stops_its_source_only(house, caplog):
     """503, because the key may come back; the log names the source for whoever runs the server."""
     broken = await house.add(Scheme.GITHUB, "broken")
     await house.add(Scheme.GITHUB, "whole")
     lost = Vault({"gone": bytes(32)}, "gone").seal(SECRET, profile_id=house.profile.id, source_id=broken.id)
-    await house.registry.update_source(msgspec.structs.replace(broken, secrets=(lost,)))
+    await house.change(broken, secrets=(lost,))
 
     with caplog.at_level(logging.INFO, "clawback.webhooks"):
         refused = await house.post(b"{}", github(b"{}"), slug="broken")

@@ -281,6 +281,54 @@ class SourceList(Tool, frozen=True):
     read_only: ClassVar[bool] = True
 
 
+class SourceUpdate(Tool, frozen=True):
+    """
+    Change a webhook source, or give it a new secret: what is given is changed, the rest stays.
+
+    An empty value removes: "" for skill, {} for routes, eventType or signature, 0 for timeout_seconds. It counts for
+    what comes from now on. With a new secret the old one is accepted for another day, unless overlap_seconds says
+    otherwise: time to enter the new one at the service.
+    """
+
+    asks = wire.SourceUpdate
+    wire_names: ClassVar[dict[str, str]] = {"id": "source_id", "eventType": "event_type"}
+    destructive: ClassVar[bool] = True
+
+    id: Annotated[str, says("The source's id (src_…), from source_list.")]
+    generate_secret: Annotated[
+        bool | None,
+        says("Let the server make a new signing secret and show it once. Preferred over `secret`."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        says("The new signing secret, where the service makes it. It then stands in this conversation."),
+    ] = None
+    overlap_seconds: Annotated[
+        Annotated[int, Meta(ge=0, le=604_800)] | None,
+        says("How long the old secret is accepted too; default 86400, a day; 0 where it has leaked."),
+    ] = None
+    skill: Annotated[str | None, says("What to do with events that no route names.")] = None
+    routes: Annotated[dict[str, str] | None, says("All routes anew: event type (or *) to skill or prompt.")] = None
+    eventType: Annotated[EventTypeRule | None, says("Where the event type is.")] = None  # noqa: N815 -- public name
+    signature: Annotated[
+        SignatureRule | None, says("For type generic, all of it anew: header, algorithm, encoding, prefix.")
+    ] = None
+    session: Annotated[
+        str | None, says(f"Tag of the session that gets the events; {UNTAGGED_NAME} for sessions without a tag.")
+    ] = None
+    priority: EventPriority = None
+    timeout_seconds: Annotated[
+        Annotated[int, Meta(ge=0, le=86_400)] | None,
+        says("How long an event of it may take before it times out, 60 to 86400; 0: what the profile says."),
+    ] = None
+
+    def request(self, own_tag: str | None) -> wire.Request:  # noqa: ARG002 -- what is not named stays
+        """Build the request, about the session that is named and no other."""
+        names = {name: self.wire_names.get(name, name) for name in self.__struct_fields__ if name != "session"}
+        fields = {wire_name: getattr(self, name) for name, wire_name in names.items()}
+        return wire.SourceUpdate(request_id="", session_tag=self.session, **fields)
+
+
 class SourceDelete(Tool, frozen=True):
     """Delete a webhook source. Its URL stops working; events of it that still wait become dead letters."""
 
@@ -523,6 +571,7 @@ TOOLS: dict[str, type[Tool]] = {
         AccountUpdate,
         SourceCreate,
         SourceList,
+        SourceUpdate,
         SourceDelete,
         CronCreate,
         CronUpdate,

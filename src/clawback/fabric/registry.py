@@ -234,6 +234,10 @@ class Registry:
         """List a profile's sources, oldest first."""
         return sorted(self._copy.under(f"src.{profile_id}", Source), key=lambda source: source.created_at)
 
+    def every_source(self) -> list[Source]:
+        """List the sources of all profiles."""
+        return self._copy.all_of(Source)
+
     async def create_source(self, source: Source) -> None:
         """
         Store a new source and its slug.
@@ -249,24 +253,28 @@ class Registry:
             _put(subjects.source_key(source.profile_id, source.id), source, 0),
         )
 
-    async def update_source(self, source: Source) -> None:
+    async def update_source(self, profile_id: str, source_id: str, change: Callable[[Source], Source]) -> Source:
         """
-        Store a source anew. Its slug stays what it is.
+        Store a source anew with a change to it, whoever else changes it meanwhile, and return it.
+
+        Its slug stays what it is. `change` may be called more than once.
 
         Raises:
-            NotFound: it was deleted.
-            Conflict: somebody else changed it at the same moment.
+            NotFound: the profile has no such source.
             Unavailable: not known to be stored.
         """
-        key = subjects.source_key(source.profile_id, source.id)
-        current = await self._read(key)
-        if current is None or not isinstance(current.record, Source):
-            raise NotFound(f"there is no source {source.id}; it may have been deleted just now")
-        assert current.record.slug == source.slug, "a slug is part of a public URL and stays"
-        await self._store(
-            f"source {source.id} was changed by somebody else at the same moment: look at it again",
-            _put(key, source, current.sequence),
-        )
+        key = subjects.source_key(profile_id, source_id) if subjects.is_id(source_id) else ""
+        while True:
+            current = await self._read(key) if key else None
+            if current is None or not isinstance(current.record, Source):
+                raise NotFound(f"there is no source {source_id[:80]!a}; source_list shows those there are")
+            changed = change(current.record)
+            assert changed.slug == current.record.slug, "a slug is part of a public URL and stays"
+            if changed == current.record:
+                return changed
+            with contextlib.suppress(Conflict):  # somebody else was first: change what they made of it
+                await self._store("the source was changed at the same moment", _put(key, changed, current.sequence))
+                return changed
 
     async def delete_source(self, profile_id: str, source_id: str) -> bool:
         """

@@ -33,7 +33,7 @@ from clawback.operations.events import (
 from clawback.operations.history import event_history
 from clawback.operations.messages import send_message
 from clawback.operations.sessions import list_sessions, take_over_session
-from clawback.operations.sources import create_source, delete_source, list_sources
+from clawback.operations.sources import create_source, delete_source, list_sources, update_source
 from clawback.operations.tokens import create_token, list_tokens, rotate_token
 
 __all__ = ["OPERATIONS", "Caller", "Services", "perform"]
@@ -43,6 +43,7 @@ Operation = Callable[[Services, Caller, Any], Awaitable[Any]]
 OPERATIONS: dict[type[wire.Request], Operation] = {
     wire.SourceCreate: create_source,
     wire.SourceList: list_sources,
+    wire.SourceUpdate: update_source,
     wire.SourceDelete: delete_source,
     wire.EventHistory: event_history,
     wire.EventExtend: extend_event,

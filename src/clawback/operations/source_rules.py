@@ -1,5 +1,5 @@
 """
-What a source may be: every field of a `source_create` checked, each refusal a sentence with the rule. Pure.
+What a source may be: every field of a request checked, each refusal a sentence with the rule. Pure.
 
 A source that could never accept a request, such as one whose secret is no key for its scheme, is refused here, where
 its maker reads the reason, and not at the first webhook, where nobody does.
@@ -25,6 +25,14 @@ MAX_SOURCE_BYTES = 512 * 1024
 """Of all instructions of a source together: half of the largest frame that a client may send."""
 
 MAX_SECRET_BYTES = 4096
+
+OVERLAP_SECONDS = 24 * 3600
+"""How long a source accepts its former secret unless told otherwise: Stripe's own bound, and a day for a person."""
+
+MAX_OVERLAP_SECONDS = 7 * 24 * 3600
+
+MAX_SECRETS = 4
+"""Accepted at one time by one source, in overlaps that overlap: each is one more HMAC for each stranger's request."""
 
 MIN_TIMEOUT_SECONDS = 60
 MAX_TIMEOUT_SECONDS = 24 * 3600
@@ -109,6 +117,28 @@ def choose_secret(
         )
     _check_secret(scheme, secret)
     return secret
+
+
+def check_overlap(seconds: int | None, *, rotated: bool) -> int:
+    """
+    Check how long the secret before the new one is accepted too; 0 ends it at once.
+
+    Raises:
+        Rejected: there is no new secret to overlap with, or it would be a second secret rather than an overlap.
+    """
+    if seconds is None:
+        return OVERLAP_SECONDS
+    if not rotated:
+        raise Rejected(
+            "overlapSeconds without a new secret: give secret or generateSecret too; the secret in use, given again"
+            " with 0, ends the overlap"
+        )
+    if not 0 <= seconds <= MAX_OVERLAP_SECONDS:
+        raise Rejected(
+            f"overlapSeconds refused, read {seconds}: accepted is 0 (the old secret is refused at once) to"
+            f" {MAX_OVERLAP_SECONDS}, which is 7 days"
+        )
+    return seconds
 
 
 def _make_secret(scheme: Scheme, random_bytes: Callable[[int], bytes]) -> str:

@@ -1,14 +1,18 @@
-"""Webhook sources: made, listed, deleted."""
+"""Webhook sources: made, listed, changed, deleted."""
 
+import hmac
 import logging
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from clawback import wire
-from clawback.model import Scheme, Source, new_id
+from clawback.accounts.vault import Vault
+from clawback.errors import NotFound, Rejected, SecretUnreadable
+from clawback.fabric.subjects import normalise_tag
+from clawback.model import Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.caller import Caller, Services, find_profile, webhook_base_url
 
@@ -42,7 +46,9 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         timeout_seconds=None if request.timeout_seconds is None else rules.check_timeout(request.timeout_seconds),
     )
     profile = await find_profile(services, caller)
-    await services.registry.create_source(_with_secret(services, source, secret))
+    if secret is not None:
+        source = msgspec.structs.replace(source, secrets=(_seal(services.vault, source, secret),))
+    await services.registry.create_source(source)
     log.info(
         "source created",
         extra={"action": "source_created", "profile": profile.id, "source": source.id, "scheme": scheme.value},
@@ -53,14 +59,102 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
             source.id,
             extra={"action": "unsigned_source", "profile": profile.id, "source": source.id},
         )
-    answer = _answer(source, webhook_base_url(services, profile))
+    answer = _answer(source, webhook_base_url(services, profile), source.created_at)
     return answer | {"secret": secret} if generate else answer
 
 
 async def list_sources(services: Services, caller: Caller, _request: wire.SourceList) -> list[dict[str, Any]]:
     """List the profile's sources, oldest first."""
     base_url = webhook_base_url(services, await find_profile(services, caller))
-    return [_answer(source, base_url) for source in services.registry.list_sources(caller.profile_id)]
+    now = datetime.now(UTC)
+    return [_answer(source, base_url, now) for source in services.registry.list_sources(caller.profile_id)]
+
+
+async def update_source(services: Services, caller: Caller, request: wire.SourceUpdate) -> dict[str, Any]:
+    """
+    Change what is given of a source, for requests that come from now on; what waits already stays as it is.
+
+    With a new secret the one before is accepted too, until the overlap is over. The answer has the new secret only if
+    the server made it, this once.
+
+    Raises:
+        Rejected: a field is wrong, or nothing is given.
+        NotFound: the profile has no such source.
+        Unavailable: not known to be stored.
+    """
+    known = await services.registry.find_source_by_id(caller.profile_id, request.source_id)
+    if known is None:
+        raise NotFound(f"there is no source {request.source_id[:80]!a}; source_list shows those there are")
+    changes = _changes(request, known.scheme)
+    generate = bool(request.generate_secret)
+    rotated = generate or request.secret is not None
+    overlap_s = rules.check_overlap(request.overlap_seconds, rotated=rotated)
+    if not changes and not rotated:
+        raise Rejected("nothing to change: give at least one field besides sourceId")
+    secret = None
+    if rotated:
+        secret = rules.choose_secret(known.scheme, request.secret, generate=generate, random_bytes=os.urandom)
+    now = datetime.now(UTC)
+
+    def change(source: Source) -> Source:
+        secrets = source.secrets
+        if secret is not None:
+            former = _former_secrets(services.vault, source, secret, now, now + timedelta(seconds=overlap_s))
+            secrets = (_seal(services.vault, source, secret), *former)
+        return msgspec.structs.replace(source, secrets=secrets, **changes)
+
+    profile = await find_profile(services, caller)
+    source = await services.registry.update_source(caller.profile_id, known.id, change)
+    log.info(
+        "source changed",
+        extra={"action": "source_updated", "profile": profile.id, "source": source.id, "new_secret": rotated},
+    )
+    answer = _answer(source, webhook_base_url(services, profile), now)
+    return answer | {"secret": secret} if generate else answer
+
+
+def _changes(request: wire.SourceUpdate, scheme: Scheme) -> dict[str, Any]:
+    """Check what is given but for the secret; what is empty gives the field back its default."""
+    changes: dict[str, Any] = {}
+    if request.skill is not None:
+        changes["skill"] = rules.check_instruction(request.skill, "skill")
+    if request.routes is not None:
+        changes["routes"] = rules.check_routes(request.routes)
+    if request.event_type is not None:
+        changes["event_type"] = rules.check_event_type(request.event_type)
+    if request.signature is not None:
+        changes["signature"] = rules.check_signature(request.signature, scheme)
+    if request.session_tag is not None:
+        changes["tag"] = normalise_tag(request.session_tag)
+    if request.priority is not None:
+        changes["priority"] = rules.check_priority(request.priority, scheme)
+    if request.timeout_seconds is not None:
+        changes["timeout_seconds"] = rules.check_timeout(request.timeout_seconds) if request.timeout_seconds else None
+    return changes
+
+
+def _former_secrets(vault: Vault, source: Source, secret: str, now: datetime, until: datetime) -> tuple[Sealed, ...]:
+    """
+    Say which secrets a source still accepts beside a new one, and until when: no longer than before, in any case.
+
+    One that does not open verifies nothing, so it goes: a new secret mends such a source. So does the new one itself,
+    which was only given again.
+    """
+    kept = []
+    for sealed in source.secrets_at(now):
+        ends_at = until if sealed.expires_at is None else min(until, sealed.expires_at)
+        try:
+            former = vault.open(sealed, profile_id=source.profile_id, source_id=source.id)
+        except SecretUnreadable:
+            continue
+        if ends_at > now and not hmac.compare_digest(former, secret.encode()):
+            kept.append(msgspec.structs.replace(sealed, expires_at=ends_at))
+    if len(kept) >= rules.MAX_SECRETS:
+        raise Rejected(
+            f"the source accepts {len(kept)} secrets already, those in overlaps included, and {rules.MAX_SECRETS} are"
+            " the most: with overlapSeconds 0 the former ones end at once"
+        )
+    return tuple(kept)
 
 
 async def delete_source(services: Services, caller: Caller, request: wire.SourceDelete) -> dict[str, Any]:
@@ -84,14 +178,12 @@ async def delete_source(services: Services, caller: Caller, request: wire.Source
     return {"removed": removed}
 
 
-def _with_secret(services: Services, source: Source, secret: str | None) -> Source:
-    if secret is None:
-        return source
-    sealed = services.vault.seal(secret.encode(), profile_id=source.profile_id, source_id=source.id)
-    return msgspec.structs.replace(source, secrets=(sealed,))
+def _seal(vault: Vault, source: Source, secret: str) -> Sealed:
+    return vault.seal(secret.encode(), profile_id=source.profile_id, source_id=source.id)
 
 
-def _answer(source: Source, base_url: str) -> dict[str, Any]:
+def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
+    ends = [sealed.expires_at for sealed in source.secrets_at(now) if sealed.expires_at is not None]
     answer: dict[str, Any] = {
         "id": source.id,
         "slug": source.slug,
@@ -102,6 +194,7 @@ def _answer(source: Source, base_url: str) -> dict[str, Any]:
         "sessionTag": source.tag,
         "priority": source.priority,
         "timeoutSeconds": source.timeout_seconds,
+        "oldSecretUntil": max(ends, default=None),
         "url": f"{base_url}/{source.slug}",
     }
     return {name: msgspec.to_builtins(value) for name, value in answer.items() if value is not None}

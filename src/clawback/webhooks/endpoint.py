@@ -242,12 +242,14 @@ class WebhookEndpoint:
         )
 
     async def _take(self, request: Request, source: Source, visit: _Visit, started: float) -> _Answer:
+        now = self._clock()
         # Opened for each request: it takes microseconds, and keeps no secret in memory between two.
         secrets = [
-            self._vault.open(sealed, profile_id=source.profile_id, source_id=source.id) for sealed in source.secrets
+            self._vault.open(sealed, profile_id=source.profile_id, source_id=source.id)
+            for sealed in source.secrets_at(now)
         ]
         ids = EventIds(self._registry.install.id_key, _new_event_id)
-        decide = partial(take, request, source, secrets, ids=ids, now=self._clock())
+        decide = partial(take, request, source, secrets, ids=ids, now=now)
         verdict = decide() if len(request.body) <= THREAD_BYTES else await asyncio.to_thread(decide)
         match verdict:
             case Accepted(event):
