@@ -128,7 +128,7 @@ async def test_something_else_at_that_url_is_not_saved(config_file):
         await socket.send("hello")
 
     async with server(chat, []) as url:
-        with pytest.raises(ProtocolViolation, match=r"is not a Clawback server .*: check --server"):
+        with pytest.raises(ProtocolViolation, match=r"is not a Clawback server .*: check its URL"):
             await log_in(url, TOKEN)
 
     async with serve(chat, "127.0.0.1", 0, process_request=lambda socket, _: socket.respond(404, "no")) as running:
