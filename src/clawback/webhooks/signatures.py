@@ -198,7 +198,7 @@ def verify(
     """
     if scheme is Scheme.NONE:
         return None
-    rows = (_generic_row(rule or SignatureRule()),) if scheme is Scheme.GENERIC else SCHEMES[scheme]
+    rows = (generic_row(rule or SignatureRule()),) if scheme is Scheme.GENERIC else SCHEMES[scheme]
     present = [row for row in rows if request.headers.all(row.header)]
     if not present:
         raise BadSignature(f"no signature: a {scheme} source accepts {', or '.join(map(_accepted, rows))}")
@@ -223,7 +223,7 @@ def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> 
     if b"%(time)b" in row.preamble:
         signed[b"time"] = _time_text(row, request, parts)
     preamble = row.preamble % signed
-    expected = [_expected(row, key, preamble, request.body) for key in keys]
+    expected = [expected_signature(row, key, preamble, request.body) for key in keys]
     if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
         raise BadSignature(
             f"{row.header} does not fit: the body was changed on its way, or the source has another secret than the"
@@ -241,7 +241,8 @@ def _parts(row: Row, value: bytes) -> list[bytes]:
     return value.split(row.separator)
 
 
-def _expected(row: Row, key: bytes, preamble: bytes, body: bytes) -> bytes:
+def expected_signature(row: Row, key: bytes, preamble: bytes, body: bytes) -> bytes:
+    """Compute what a sender with this key writes, without the prefix; the preamble is filled in."""
     if row.algorithm is None:
         return key
     if preamble:
@@ -304,7 +305,8 @@ def _check_time(clock: Clock, signed_at: int, now: datetime) -> None:
         )
 
 
-def _generic_row(rule: SignatureRule) -> Row:
+def generic_row(rule: SignatureRule) -> Row:
+    """Build the row of a `generic` source; raises BadSignature where no such hash or encoding is known."""
     if rule.algorithm not in ALGORITHMS or rule.encoding not in ENCODINGS:
         raise BadSignature(
             f"{rule.header} cannot be checked: the source asks for {rule.algorithm} in {rule.encoding}, known are"
