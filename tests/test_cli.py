@@ -24,6 +24,7 @@ COMMANDS = [
     ["token", "revoke"],
     ["login"],
     ["channel"],
+    ["doctor"],
     ["nats-env"],
 ]
 

@@ -12,6 +12,7 @@ WORDS = {"errors", "model", "wire"}
 ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations"}
 PURE = {
     "webhooks/signatures",
+    "webhooks/signing",
     "webhooks/event_type",
     "webhooks/routes",
     "webhooks/intake",
@@ -23,6 +24,8 @@ PURE = {
     "schedules/expression",
     "schedules/dues",
     "schedules/missed",
+    "commands/checks",
+    "commands/terminal",
     "problems",
     "welcome",
 }

@@ -1,13 +1,11 @@
 """
-The README's quickstart, run as it stands: each fenced `console` block is a command and what it prints.
+The README's quickstart, run as it stands.
 
-`…` in the expected output stands for anything, as a line of its own for any lines. Everything happens in a home of its
-own and on a free port; that port is all that differs from what a person types.
+Everything happens in a home of its own and on a free port; that port is all that differs from what a person types.
 """
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,7 +13,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -23,10 +20,10 @@ from clawback.fabric.events import EventStore
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.registry import Registry
 from clawback.model import Address, Event, Origin, Priority, new_id, random_id
+from console import Step, expectation, steps
 from natsd import free_port
 
 ROOT = Path(__file__).parent.parent
-PORT = "8787"
 END_OF_OUTPUT = "end-of-output-of-one-command"
 START_SECONDS = 45.0
 SHARDS = 2
@@ -35,34 +32,9 @@ SHARDS = 2
 pytestmark = pytest.mark.timeout(240)
 
 
-class Step(NamedTuple):
-    """One block: what is typed, and what is printed."""
-
-    command: str
-    expected: str
-
-
 def quickstart() -> list[Step]:
     """Read the steps from the README's section of that name."""
-    section = (ROOT / "README.md").read_text().partition("\n## Quickstart\n")[2].partition("\n## ")[0]
-    return [parse_block(block) for block in re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)]
-
-
-def parse_block(block: str) -> Step:
-    """Part a block: a line that ends in a backslash goes on in the next, the rest is output."""
-    command, lines = "", block.splitlines()
-    while lines and (not command or command.endswith("\\\n")):
-        command += lines.pop(0) + "\n"
-    assert command.startswith("$ "), f"a block starts with a command: {block}"
-    return Step(command[2:].rstrip("\n"), "\n".join(lines))
-
-
-def expectation(expected: str, port: int) -> re.Pattern[str]:
-    """Turn expected output into a pattern."""
-    any_lines, one_word = r"(?:.*\n)*", r"\S+"
-    lines = expected.replace(f":{PORT}", f":{port}").split("\n")
-    patterns = [any_lines if line == "…" else re.escape(line).replace("…", one_word) + r"\n" for line in lines]
-    return re.compile("".join(patterns))
+    return steps((ROOT / "README.md").read_text(), "Quickstart")
 
 
 @pytest.fixture

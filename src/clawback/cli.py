@@ -163,6 +163,19 @@ def _login(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.commands.doctor import examine, failed, write_report
+
+    findings = asyncio.run(examine(with_probe=arguments.probe))
+    if arguments.json:
+        _print_json(findings)
+    else:
+        print(write_report(findings))
+    return EXIT_FAILED if failed(findings) else 0
+
+
 def _nats_env(arguments: argparse.Namespace) -> int:
     import shlex
 
@@ -233,6 +246,10 @@ def _build_parser() -> argparse.ArgumentParser:
     given.add_argument("--token", metavar="TOKEN", help="the token; everybody on this machine can see it here")
 
     add(commands, "channel", _channel, "The MCP server that Claude Code starts; not for people.")
+
+    doctor = add(commands, "doctor", _doctor, "Check everything between a webhook and Claude, and say what to do.")
+    doctor.add_argument("--probe", action="store_true", help="also send an event of its own through the whole way")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
 
     nats_env = add(
         commands, "nats-env", _nats_env, "Print the server's NATS login for the nats CLI, as shell commands."
