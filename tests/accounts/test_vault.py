@@ -170,3 +170,14 @@ def _win_the_race(path, text, count):
     path.write_text(text)
     path.chmod(0o600)
     return bytes(count)
+
+
+def test_a_key_is_derived_for_each_purpose_and_from_each_key_of_the_ring():
+    """None says anything about another; the same purpose has the same key on every server."""
+    ring = Vault({key_id(KEY): KEY, key_id(OTHER_KEY): OTHER_KEY}, key_id(KEY))
+    derived = [ring.derive_key(key_id(key), purpose) for key in (KEY, OTHER_KEY) for purpose in ("a", "b")]
+
+    assert len({*derived, KEY, OTHER_KEY}) == 6
+    assert all(len(key) == 32 for key in derived)
+    assert Vault({key_id(KEY): KEY}, key_id(KEY)).derive_key(key_id(KEY), "a") == derived[0]
+    assert ring.derive_key("00000000", "a") is None

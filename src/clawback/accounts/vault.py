@@ -18,6 +18,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clawback.errors import ConfigError, SecretUnreadable
 from clawback.model import Sealed
@@ -56,8 +58,20 @@ class Vault:
     def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
         """Hold `keys` by their `key_id`; `current` is the one that seals."""
         assert current in keys, "the current key is one of the ring"
+        self._keys = dict(keys)
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
         self.current = current
+
+    def derive_key(self, key_id: str, purpose: str) -> bytes | None:
+        """
+        Derive a 32-byte key for another purpose from one of the ring (HKDF-SHA256, RFC 5869); None for an unknown id.
+
+        Keys of different purposes say nothing about each other or about the master key.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            return None
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(key)
 
     def seal(self, secret: bytes, *, profile_id: str, source_id: str) -> Sealed:
         """Encrypt a source's secret with the current key, bound to that source."""
