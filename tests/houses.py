@@ -168,7 +168,7 @@ async def serving(auth: NatsAuth, data_dir, **settings: Any) -> AsyncIterator[Se
 class House:
     """A profile with a token, and the servers and clients of a test."""
 
-    def __init__(self, natsd: Natsd, data_dir, fabric: Fabric, stack: AsyncExitStack) -> None:
+    def __init__(self, natsd: Natsd, data_dir, fabric: Fabric, stack: AsyncExitStack, settings: dict[str, Any]) -> None:
         self.natsd = natsd
         self.fabric = fabric
         self.servers: list[Server] = []
@@ -176,17 +176,18 @@ class House:
         self.token: MadeToken
         self.tokens: Tokens
         self._data_dir = data_dir
+        self._settings = settings
         self._stack = stack
         self._stops: dict[Server, AsyncExitStack] = {}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, natsd: Natsd, data_dir, *, servers: int = 1) -> AsyncIterator[Self]:
-        """Start the servers, and make the profile and its token."""
+    async def open(cls, natsd: Natsd, data_dir, *, servers: int = 1, **settings: Any) -> AsyncIterator[Self]:
+        """Start the servers, with these settings, and make the profile and its token."""
         async with AsyncExitStack() as stack:
             fabric = await Fabric.open(natsd.auth, name="house")
             stack.push_async_callback(fabric.close)
-            house = cls(natsd, data_dir, fabric, stack)
+            house = cls(natsd, data_dir, fabric, stack, settings)
             for _ in range(servers):
                 await house.start()
             registry = house.servers[0].registry
@@ -204,7 +205,7 @@ class House:
     async def start(self, auth: NatsAuth | None = None) -> Server:
         """Start another server; `auth` is the way to NATS, where it is not the direct one."""
         stop = await self._stack.enter_async_context(AsyncExitStack())
-        server = await stop.enter_async_context(serving(auth or self.natsd.auth, self._data_dir))
+        server = await stop.enter_async_context(serving(auth or self.natsd.auth, self._data_dir, **self._settings))
         self._stops[server] = stop
         self.servers.append(server)
         return server

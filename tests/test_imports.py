@@ -9,7 +9,7 @@ import clawback
 
 ROOT = Path(clawback.__file__).parent
 WORDS = {"errors", "model", "wire"}
-ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations"}
+ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations", "web"}
 PURE = {
     "webhooks/signatures",
     "webhooks/signing",
@@ -26,11 +26,24 @@ PURE = {
     "schedules/missed",
     "commands/checks",
     "commands/terminal",
+    "web/forms",
+    "web/headers",
+    "web/place",
+    "web/visit",
     "problems",
     "welcome",
 }
-KNOWN_EXCEPTIONS = {("webhooks", "accounts"), ("operations", "accounts"), ("operations", "webhooks")}
-"""The endpoint opens secrets with the vault; operations are made of the rooms' rules: what a source or token may be."""
+KNOWN_EXCEPTIONS = {
+    ("webhooks", "accounts"),
+    ("operations", "accounts"),
+    ("operations", "webhooks"),
+    ("web", "accounts"),
+    ("web", "operations"),
+}
+"""
+The endpoint opens secrets with the vault; operations are made of the rooms' rules: what a source or token may be. Pages
+let people in by their tokens and show what operations answer.
+"""
 
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))
 

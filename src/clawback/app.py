@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from litestar import Router
 
 from clawback import wire
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
 from clawback.accounts.seals import keep_forgetting
 from clawback.accounts.tokens import Tokens, token_hash
-from clawback.accounts.vault import load_vault
+from clawback.accounts.vault import Vault, load_vault
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons
 from clawback.errors import ConfigError
@@ -46,6 +47,10 @@ from clawback.sessions.socket import Bridge, Connection
 from clawback.sessions.withdrawal import withdraw_source
 from clawback.settings import ServerSettings
 from clawback.site import build_site
+from clawback.web.door import Door
+from clawback.web.login import build_login_pages
+from clawback.web.pages import build_router, build_static_router
+from clawback.web.place import Place
 from clawback.webhooks.endpoint import PATH as WEBHOOKS_PATH
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
 from clawback.welcome import next_steps
@@ -164,7 +169,8 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            yield Application(webhooks, bridge, build_site(fabric)), registry
+            site = build_site(fabric, *_build_pages(settings, vault, tokens, registry))
+            yield Application(webhooks, bridge, site), registry
         finally:
             await bridge.stop()
             await ledger.drain()
@@ -173,6 +179,12 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await fabric.close()
+
+
+def _build_pages(settings: ServerSettings, vault: Vault, tokens: Tokens, registry: Registry) -> list[Router]:
+    place = Place(settings.public_url)
+    door = Door(vault, tokens, registry, place)
+    return [build_router(door, place, build_login_pages(door)), build_static_router(place)]
 
 
 async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:

@@ -10,6 +10,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.openapi import OpenAPIConfig
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
+from litestar.types import ControllerRouterHandler
 
 from clawback import __version__
 from clawback.fabric.connection import Fabric
@@ -21,8 +22,8 @@ FORWARDED_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 log = logging.getLogger("clawback")
 
 
-def build_site(fabric: Fabric) -> Litestar:
-    """Build the Litestar application over the server's fabric."""
+def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
+    """Build the Litestar application over the server's fabric, with the routers of other rooms."""
 
     @get("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
@@ -43,7 +44,7 @@ def build_site(fabric: Fabric) -> Litestar:
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     return Litestar(
-        [healthz, readyz, metrics],
+        [healthz, readyz, metrics, *more],
         openapi_config=OpenAPIConfig(title="Clawback", version=__version__),
         exception_handlers={HTTPException: _refuse, Exception: _fail},
         # The process's own logging stays as it is.

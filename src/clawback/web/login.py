@@ -1,0 +1,69 @@
+"""The pages by which people come and go: `/login`, `/logout` and, until there is more to see, `/`."""
+
+from http import HTTPStatus
+
+from litestar import get, post
+from litestar.params import FromQuery, URLEncodedBody
+from litestar.response import Redirect
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from clawback.errors import Rejected, Unauthorized
+from clawback.web import pages
+from clawback.web.door import Door
+from clawback.web.pages import Html, Known, Visitor
+from clawback.web.place import local_path
+
+
+class TokenForm(Struct, frozen=True):
+    """What the login form sends: a token, and where to go on."""
+
+    token: str = ""
+    next: str = ""
+
+    def __repr__(self) -> str:
+        return "TokenForm(…)"
+
+
+def build_login_pages(door: Door) -> list[ControllerRouterHandler]:
+    """Build the pages of login and logout."""
+
+    @get("/", name="home")
+    async def home(person: Known) -> Html:
+        return pages.show("home.html", person)
+
+    @get("/login")
+    async def login_page(visitor: Visitor, next: FromQuery[str | None] = None) -> Html | Redirect:  # noqa: A002 - the parameter's public name
+        onward = local_path(next)
+        if visitor is not None:
+            return pages.go_to(onward)
+        try:
+            door.check_private()
+        except Rejected as error:
+            return pages.show("closed.html", None, status=HTTPStatus.FORBIDDEN, reason=str(error))
+        return _show_login(onward, HTTPStatus.OK)
+
+    @post("/login", status_code=HTTPStatus.SEE_OTHER)
+    async def log_in(
+        data: URLEncodedBody[TokenForm],
+    ) -> Html | Redirect:
+        onward = local_path(data.next)
+        try:
+            cookie = await door.let_in(data.token)
+        except Unauthorized as error:
+            return _show_login(onward, HTTPStatus.UNAUTHORIZED, error)
+        answer = pages.go_to(onward)
+        answer.headers["set-cookie"] = cookie
+        return answer
+
+    @post("/logout", status_code=HTTPStatus.SEE_OTHER)
+    async def log_out() -> Redirect:
+        answer = pages.go_to("/login")
+        answer.headers["set-cookie"] = door.let_out()
+        return answer
+
+    return [home, login_page, log_in, log_out]
+
+
+def _show_login(onward: str, status: HTTPStatus, error: Exception | None = None) -> Html:
+    return pages.show("login.html", None, status=status, onward=onward, error=None if error is None else str(error))

@@ -1,0 +1,202 @@
+"""Pages as answers: templates, and what the router of every page does before and after its handler."""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import Request, Response, Router
+from litestar.connection import ASGIConnection
+from litestar.datastructures import CacheControlHeader, MutableScopeHeaders
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException
+from litestar.response import Redirect
+from litestar.static_files import create_static_files_router
+from litestar.status_codes import HTTP_303_SEE_OTHER
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
+from markupsafe import Markup
+
+from clawback.errors import ClawbackError
+from clawback.problems import CONTENT_TYPE, build_problem
+from clawback.web import headers
+from clawback.web.door import Door, NotLoggedIn, Person
+from clawback.web.forms import FIELD, check_form_token, check_origin
+from clawback.web.place import Place
+
+Html = Response[str]
+
+Known = NamedDependency[Person]
+"""What a handler takes as `person`: who is logged in; others do not get as far as the handler."""
+
+Visitor = NamedDependency[Person | None]
+"""What a handler takes as `visitor`: who is logged in, or None."""
+
+MAX_FORM_BYTES = 64 * 1024
+"""Forms are small; a webhook is no form."""
+
+YEAR_SECONDS = 365 * 24 * 3600
+
+_STATIC = files("clawback.web") / "static"
+
+log = logging.getLogger("clawback.web")
+
+
+@functools.cache
+def static(name: str) -> str:
+    """Build the URL of a file in `static/`: its hash is in it, so browsers keep the file and get the next one."""
+    digest = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+def form_token(person: Person) -> Markup:
+    """Write the field that makes a form one of this visit's."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, person.visit.form_token)
+
+
+_templates = Environment(
+    loader=PackageLoader("clawback.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.globals.update(static=static, form_token=form_token)
+
+
+def show(template: str, person: Person | None, *, status: int = HTTPStatus.OK, **values: Any) -> Html:  # noqa: ANN401 - what a template shows
+    """Answer with a page for `person`, None where nobody is logged in; `values` are the template's variables."""
+    text = _templates.get_template(template).render(person=person, **values)
+    return Response(text, status_code=status, media_type="text/html; charset=utf-8")
+
+
+def go_to(path: str) -> Redirect:
+    """Send the browser on to a path of this site, with GET."""
+    return Redirect(path, status_code=HTTP_303_SEE_OTHER)
+
+
+def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHandler]) -> Router:
+    """Build the router of the pages: see the package's docstring for what it does for each."""
+
+    async def person(request: Request[Any, Any, Any]) -> Person:
+        if request.scope["state"]["person"] is None:
+            raise NotLoggedIn("this is for people who are logged in: log in at /login")
+        return request.scope["state"]["person"]  # type: ignore[no-any-return] # the router's middleware put it there
+
+    async def visitor(request: Request[Any, Any, Any]) -> Person | None:
+        return request.scope["state"]["person"]  # type: ignore[no-any-return] # the same
+
+    async def check_form(request: Request[Any, Any, Any]) -> None:
+        if request.method in ("GET", "HEAD", "OPTIONS"):
+            return
+        check_origin(request.headers, place)
+        known: Person | None = request.scope["state"]["person"]
+        if known is not None:
+            check_form_token((await request.form()).get(FIELD), known.visit.form_token)
+
+    return Router(
+        "/",
+        route_handlers=handlers,
+        middleware=[_recognising(door, place)],
+        dependencies={"person": Provide(person), "visitor": Provide(visitor)},
+        before_request=check_form,
+        exception_handlers={NotLoggedIn: _ask_to_log_in, HTTPException: _refuse, Exception: _fail},
+        request_max_body_size=MAX_FORM_BYTES,
+        include_in_schema=False,
+    )
+
+
+def build_static_router(place: Place) -> Router:
+    """Build the router of the files that pages are made with."""
+    return create_static_files_router(
+        "/static",
+        directories=[str(_STATIC)],
+        cache_control=CacheControlHeader(max_age=YEAR_SECONDS, public=True, immutable=True),
+        middleware=[_with_headers(place)],
+    )
+
+
+# --- around every handler -------------------------------------------------------------------------------------------
+
+
+def _with_headers(place: Place) -> Callable[[ASGIApp], ASGIApp]:
+    """Build the middleware that adds the site's headers to an answer."""
+    always = headers.build_headers(place)
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_with_headers(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    answered = MutableScopeHeaders.from_message(message)
+                    for name, value in always:
+                        answered[name] = value
+                    answered.setdefault(*headers.PRIVATE)
+                await send(message)
+
+            await app(scope, receive, send_with_headers)
+
+        return answer
+
+    return wrap
+
+
+def _recognising(door: Door, place: Place) -> Callable[[ASGIApp], ASGIApp]:
+    """Build the middleware that says who is there, and keeps the visit of somebody who comes again."""
+    with_headers = _with_headers(place)
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            person = await door.recognise(ASGIConnection[Any, Any, Any, Any](scope).cookies)
+            scope["state"]["person"] = person
+            renewed = door.renew(person) if person is not None else None
+
+            async def send_renewed(message: Message) -> None:
+                if message["type"] == "http.response.start" and renewed is not None:
+                    answered = MutableScopeHeaders.from_message(message)
+                    # A login or logout says something newer.
+                    if "set-cookie" not in answered:
+                        answered.add("set-cookie", renewed)
+                await send(message)
+
+            await app(scope, receive, send_renewed)
+
+        return with_headers(answer)
+
+    return wrap
+
+
+# --- when there is no page ------------------------------------------------------------------------------------------
+
+
+def _ask_to_log_in(request: Request[Any, Any, Any], error: NotLoggedIn) -> Response[Any]:
+    """Send a person to the login and then back; refuse a script, which would take a login page for an answer."""
+    if "text/html" not in request.headers.get("accept", ""):
+        problem = build_problem(error)
+        return Response(problem.body, status_code=problem.status, media_type=CONTENT_TYPE)
+    if request.method != "GET":
+        return go_to("/login")
+    query = request.scope["query_string"].decode("latin-1")
+    return go_to("/login?" + urlencode({"next": request.url.path + (f"?{query}" if query else "")}))
+
+
+def _refuse(request: Request[Any, Any, Any], error: HTTPException) -> Html:
+    """Show what the framework refuses: a form with a field missing, or too large."""
+    status = HTTPStatus(error.status_code)
+    return _show_error(request, status, f"{error.detail or status.description}")
+
+
+def _fail(request: Request[Any, Any, Any], error: Exception) -> Html:
+    """Show our own errors, and that there was a bug, without its text."""
+    problem = build_problem(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, ClawbackError):
+        log.error("a page failed", exc_info=error)
+    return _show_error(request, HTTPStatus(problem.status), msgspec.json.decode(problem.body)["detail"])
+
+
+def _show_error(request: Request[Any, Any, Any], status: HTTPStatus, detail: str) -> Html:
+    return show("error.html", request.scope["state"].get("person"), status=status, title=status.phrase, detail=detail)
