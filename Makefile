@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench faults lock clean
+.PHONY: run test lint types bench faults claude lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
@@ -23,6 +23,12 @@ bench: $(VENV)/.ready-dev
 
 faults: $(VENV)/.ready-dev
 	FAULT_ROUNDS=20 $(BIN)/pytest tests/faults $(ARGS)
+
+# With the real Claude Code, offline: needs its npm package and tmux, and says so.
+CLAUDE_PROGRAM ?= $(shell command -v claude)
+
+claude: $(VENV)/.ready-dev
+	CLAUDE_PROGRAM="$(CLAUDE_PROGRAM)" $(BIN)/pytest tests/claude $(ARGS)
 
 # Pins every dependency with its hashes; names no index, so any mirror serves.
 lock: $(VENV)/bin/python

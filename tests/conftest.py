@@ -1,5 +1,6 @@
 """What tests of all rooms share: a real nats-server, and a connection to it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -7,6 +8,9 @@ import pytest
 
 from clawback.fabric.connection import Fabric
 from natsd import Natsd
+
+# These need Claude Code itself, which is not ours to install: `make claude` runs them.
+collect_ignore = [] if "CLAUDE_PROGRAM" in os.environ else ["claude"]
 
 SHARDS = 2
 """More than one, so that a confusion of shards shows; fewer than in production, so that tests start fast."""

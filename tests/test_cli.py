@@ -23,6 +23,7 @@ COMMANDS = [
     ["token", "list"],
     ["token", "revoke"],
     ["login"],
+    ["install"],
     ["channel"],
     ["doctor"],
     ["nats-env"],

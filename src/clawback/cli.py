@@ -176,6 +176,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if failed(findings) else 0
 
 
+def _install(arguments: argparse.Namespace) -> int:
+    from clawback.commands.install import install
+
+    install(_program(), _announce, dry_run=arguments.dry_run)
+    return 0
+
+
 def _nats_env(arguments: argparse.Namespace) -> int:
     import shlex
 
@@ -244,6 +251,9 @@ def _build_parser() -> argparse.ArgumentParser:
     given = login.add_mutually_exclusive_group()
     given.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
     given.add_argument("--token", metavar="TOKEN", help="the token; everybody on this machine can see it here")
+
+    install = add(commands, "install", _install, "Put the plugin into Claude Code, and say what was changed.")
+    install.add_argument("--dry-run", action="store_true", help="only say what would be changed")
 
     add(commands, "channel", _channel, "The MCP server that Claude Code starts; not for people.")
 

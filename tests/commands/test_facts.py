@@ -1,12 +1,16 @@
 """What doctor reads of Claude Code's files, laid out as `claude mcp add` and `claude plugin install` of 2.1.330 do."""
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from clawback.commands.facts import ClaudeFiles, build_base_url, variables_of
+
+PLUGIN = Path(__file__).parents[2] / "plugin"
 
 OURS = {"type": "stdio", "command": sys.executable, "args": ["-m", "clawback", "channel"], "env": {}}
 """A command that is there; a module of that name is ours too."""
@@ -81,17 +85,37 @@ def test_a_server_is_ours_however_it_is_started(home, command, arguments, ours, 
     assert runs is None or registrations[0].runs is runs
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_an_installed_plugin_is_found_while_it_is_enabled(home, enabled):
-    """Which one, where it is installed, and what it starts."""
+def install_plugin(home: Path, *, enabled: bool = True) -> Path:
+    """Lay out what Claude Code keeps of an installed plugin, and return the folder of its copy."""
     name = "clawback@market"
     copy = home / ".claude/plugins/cache/market/clawback/0.1.0"
     write(home / ".claude/settings.json", {"enabledPlugins": {name: enabled, "telegram@official": True}})
     installed = {"version": 2, "plugins": {name: [{"scope": "user", "installPath": str(copy), "version": "0.1.0"}]}}
     write(home / ".claude/plugins/installed_plugins.json", installed)
-    write(copy / ".mcp.json", {"mcpServers": {"clawback": OURS}})
+    shutil.copytree(PLUGIN, copy)
+    return copy
 
-    assert found(home) == ([(f"plugin:{name}", f"installed in {copy}")] if enabled else [])
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_installed_plugin_is_found_while_it_is_enabled(home, enabled):
+    """Which one, and where it is installed."""
+    copy = install_plugin(home, enabled=enabled)
+
+    assert found(home) == ([("plugin:clawback@market", f"installed in {copy}")] if enabled else [])
+
+
+@pytest.mark.parametrize("place", [".claude/channels/clawback/bin/clawback", "bin/clawback", ".local/bin/clawback", ""])
+def test_the_plugin_starts_the_program_that_its_script_finds(home, monkeypatch, place):
+    """Linked, on the PATH or where uv and pipx put it: doctor names what the script becomes."""
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
+    copy = install_plugin(home)
+    if place:
+        write(home / place, "#!/bin/sh\necho $0").chmod(0o700)
+    (plugin,) = ClaudeFiles({}, home).registrations()
+    started = subprocess.run(["sh", copy / "start.sh"], capture_output=True, text=True, check=False)
+
+    assert plugin.runs is (started.returncode == 0) is bool(place)
+    assert not place or plugin.command == started.stdout.strip() == str(home / place)
 
 
 @pytest.mark.parametrize(

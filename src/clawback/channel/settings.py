@@ -49,6 +49,11 @@ class PluginConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
         return f"PluginConfig(remote={self.remote!r})"
 
 
+def claude_directory() -> Path:
+    """Find Claude Code's own directory, by its own rule."""
+    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or "~/.claude").expanduser()
+
+
 def config_path() -> Path:
     """
     Find the config file: `CLAWBACK_CONFIG`, else Claude Code's own directory, else `~/.config/claude` if it is there.
@@ -57,8 +62,7 @@ def config_path() -> Path:
     """
     if override := os.environ.get("CLAWBACK_CONFIG"):
         return Path(override).expanduser()
-    home = Path(os.environ.get("CLAUDE_CONFIG_DIR") or "~/.claude").expanduser()
-    usual = home / "channels/clawback/config.json"
+    usual = claude_directory() / "channels/clawback/config.json"
     other = Path("~/.config/claude/channels/clawback/config.json").expanduser()
     return other if other.exists() and not usual.exists() else usual
 

@@ -131,6 +131,7 @@ class ClaudeFiles:
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         chosen = environment.get("CLAUDE_CONFIG_DIR")
         home = Path(chosen or "~/.claude").expanduser()
+        self._home = home
         self._folder = folder
         self._state = home / ".claude.json" if chosen else Path("~/.claude.json").expanduser()
         self._installed = home / "plugins/installed_plugins.json"
@@ -171,9 +172,14 @@ class ClaudeFiles:
                 continue
             copies = installed.get(name)
             for copy in copies if isinstance(copies, list) else []:
-                folder = Path(str(copy.get("installPath", ""))) if isinstance(copy, dict) else Path()
-                for server in _ours(_table(_read(folder / ".mcp.json"), "mcpServers"), ""):
-                    yield Registration(f"plugin:{name}", f"installed in {folder}", server.command, server.runs)
+                where = f"installed in {copy.get('installPath')}" if isinstance(copy, dict) else "installed"
+                program = self._plugins_program()
+                yield Registration(f"plugin:{name}", where, program or "clawback", program is not None)
+
+    def _plugins_program(self) -> str | None:
+        """Find the program that the plugin becomes, where its start.sh looks and in that order."""
+        linked, usual = self._home / "channels/clawback/bin/clawback", Path("~/.local/bin/clawback").expanduser()
+        return next((found for place in (str(linked), "clawback", str(usual)) if (found := shutil.which(place))), None)
 
 
 def _ours(servers: dict[str, Any], where: str) -> Iterator[Registration]:
