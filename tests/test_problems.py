@@ -39,6 +39,7 @@ def test_every_error_of_a_request_has_its_status_and_its_own_words(error, status
     ("error", "status"),
     [
         (errors.SecretUnreadable("key 0badc0de of source src_x"), 503),
+        (errors.RecordUnreadable("the record of src_x"), 503),
         (errors.ConfigError("/etc/clawback"), 500),
         (errors.ClawbackError("bare"), 500),
         (RuntimeError("a bug, with a path in it"), 500),

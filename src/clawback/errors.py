@@ -14,6 +14,7 @@ Every error Clawback raises on purpose.
     ├── RateLimited          more in a minute than one caller may; worth retrying later
     ├── ProtocolViolation    the peer broke the WebSocket protocol
     ├── SecretUnreadable     a stored secret does not open with the keys at hand
+    ├── RecordUnreadable     a stored record is damaged, or of a newer version
     └── Unavailable          NATS or a peer does not answer; worth retrying
 
 A message says what was read, what is accepted and what to do next. It never holds a secret, a token or an expected
@@ -71,6 +72,10 @@ class ProtocolViolation(ClawbackError):
 
 class SecretUnreadable(ClawbackError):
     """A sealed secret does not open: its key is not at hand, or it was changed or moved. For the operator to mend."""
+
+
+class RecordUnreadable(ClawbackError):
+    """What is stored of one thing cannot be read: it was damaged, or a newer version wrote it. All else goes on."""
 
 
 class Unavailable(ClawbackError):

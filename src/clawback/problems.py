@@ -45,6 +45,9 @@ _RULES: dict[type[errors.ClawbackError], _Rule] = {
     errors.SecretUnreadable: _Rule(
         HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(PATIENT_RETRY_S)),), shown=False
     ),
+    errors.RecordUnreadable: _Rule(
+        HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(PATIENT_RETRY_S)),), shown=False
+    ),
     errors.Unavailable: _Rule(HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(UNAVAILABLE_RETRY_S)),)),
 }
 

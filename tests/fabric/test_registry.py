@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cable import Cable
-from clawback.errors import Conflict, NotFound, Unavailable
+from clawback.errors import Conflict, NotFound, RecordUnreadable, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.registry import Install, Registry, _Copy, _Entry
@@ -502,7 +502,7 @@ async def test_a_store_that_was_replaced_is_read_anew(fresh_natsd, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"hunter2", b"{}", b'{"id":1}', b"\xff\xfe", b"[" * 100_000, b"null"])
-async def test_a_spoilt_record_is_missing_and_nothing_else_is(fabric, registry, profile, data, caplog):
+async def test_a_spoilt_record_is_unreadable_and_nothing_else_is(fabric, registry, profile, data, caplog):
     """What cannot be read costs itself only, at a start, in a change and in a look-up; its value is not logged."""
     good, spoilt = a_source(profile, "good"), a_source(profile, "spoilt")
     await registry.create_source(good)
@@ -513,13 +513,17 @@ async def test_a_spoilt_record_is_missing_and_nothing_else_is(fabric, registry, 
     await eventually(lambda: registry.list_sources(profile.id) == [good])
     caplog.set_level(logging.ERROR)
     for _ in range(3):
-        assert await registry.find_source(profile.webhook_id, "spoilt") is None
+        with pytest.raises(RecordUnreadable, match=f"the stored record of {spoilt.id} cannot be read"):
+            await registry.find_source(profile.webhook_id, "spoilt")
     logged = caplog.text
     restarted = await Registry.open(fabric)
 
     assert logged.count(key) == 1
     assert "hunter2" not in caplog.text
     assert await restarted.find_source(profile.webhook_id, "good") == (profile, good)
+    assert restarted.unreadable_sources(profile.id) == {spoilt.id: "spoilt"}
+    assert await restarted.delete_source(profile.id, spoilt.id) is True
+    assert restarted.unreadable_sources(profile.id) == {}
     assert await restarted.find_source(profile.webhook_id, "spoilt") is None
 
 

@@ -508,6 +508,20 @@ async def test_during_an_overlap_old_and_new_secret_sign(house):
     assert await statuses() == [202, 401, 401]
 
 
+async def test_record_that_cannot_be_read_stops_its_source_only(house):
+    """503 and not 404: the sender keeps the event until somebody mends it; a stranger is told nothing of it."""
+    broken = await house.add(Scheme.GITHUB, "broken")
+    await house.add(Scheme.GITHUB, "whole")
+    await house.fabric.publish(subjects.config_subject(subjects.source_key(house.profile.id, broken.id)), b"{junk")
+    await eventually(lambda: house.registry.unreadable_sources(house.profile.id))
+    refused = await house.post(b"{}", github(b"{}"), slug="broken")
+    taken = await house.post(b"{}", github(b"{}"), slug="whole")
+
+    assert broken.id not in is_problem(refused, 503)
+    assert refused.headers["retry-after"] == "60"
+    assert taken.status == 202
+
+
 async def test_secret_that_does_not_open_stops_its_source_only(house, caplog):
     """503, because the key may come back; the log names the source for whoever runs the server."""
     broken = await house.add(Scheme.GITHUB, "broken")

@@ -90,7 +90,7 @@ class Vault:
         if cipher is None:
             raise SecretUnreadable(
                 f"the secret of source {source_id} was sealed with key {sealed.key_id}, which is not at hand (in use is"
-                f" {self.current}): bring the old master key back, or delete the source and create it again"
+                f" {self.current}): bring the old master key back, or give the source a secret again with source_update"
             )
         bound = _additional_data(profile_id, source_id, sealed.key_id)
         try:
@@ -98,7 +98,7 @@ class Vault:
         except (InvalidTag, ValueError) as error:  # ValueError: a nonce of a length that GCM does not take
             raise SecretUnreadable(
                 f"the secret of source {source_id} does not open with its key {sealed.key_id}: the stored row was"
-                " changed or moved; delete the source and create it again"
+                " changed or moved; give the source a secret again with source_update"
             ) from error
 
 

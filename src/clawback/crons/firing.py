@@ -18,7 +18,7 @@ from itertools import islice
 
 import msgspec
 
-from clawback.errors import BadPayload, Conflict, NotFound
+from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric import later, subjects
 from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
@@ -93,8 +93,12 @@ class Crons:
         for cron in crons:
             if not cron.paused and (cron.profile_id, cron.id) not in pending:
                 log.info("cron %s was not armed", cron.id, extra={"action": "cron_armed", "profile": cron.profile_id})
-                with contextlib.suppress(Conflict):  # another server starts too
-                    await self._arm(cron, replace=False)
+                try:
+                    with contextlib.suppress(Conflict):  # another server starts too
+                        await self._arm(cron, replace=False)
+                except Rejected as error:
+                    # A schedule that nobody here can read is one cron that does not run, not a server that does not.
+                    log.error("cron %s cannot be armed: %s", cron.id, error, extra={"action": "cron_unreadable"})  # noqa: TRY400 -- the sentence says it
 
     async def create(self, cron: Cron) -> None:
         """

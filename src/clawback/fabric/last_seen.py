@@ -49,4 +49,9 @@ class LastSeen:
         """
         subject = subjects.config_subject(subjects.last_seen_key(profile_id, "*"))
         stored = await self._fabric.get_last_many(f"KV_{CONFIG_BUCKET}", subject)
-        return {each.subject.rpartition(".")[2]: _decode(each.data) for each in stored}
+        seen = {}
+        for each in stored:
+            # One that cannot be read is a token that was never seen, and not a list that cannot be had.
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                seen[each.subject.rpartition(".")[2]] = _decode(each.data)
+        return seen

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from clawback.errors import Conflict, NotFound
+from clawback.errors import Conflict, NotFound, RecordUnreadable
 from clawback.fabric import layout, subjects
 from clawback.fabric.connection import SEQUENCE_HEADER, BatchMessage, CoreMessage, Fabric
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
@@ -66,11 +66,21 @@ _DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
 
 
 class _Entry(NamedTuple):
-    """The newest known revision of a key; no record means deleted, `rotated` a token that was replaced, or unusable."""
+    """
+    The newest known revision of a key; no record means deleted or `unreadable`, `rotated` a token that was replaced.
+
+    What cannot be read is kept for a version that can, and shown, so that somebody deletes it who knows better.
+    """
 
     sequence: int
     record: object | None
     rotated: bool = False
+    unreadable: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something is stored, readable or not."""
+        return self.record is not None or self.unreadable
 
 
 class _Copy:
@@ -108,6 +118,14 @@ class _Copy:
         """Return the records one token below `parent`."""
         found = (self.find(key, kind) for key in self._under.get(parent, ()))
         return [record for record in found if record is not None]
+
+    def tokens_under(self, parent: str) -> list[str]:
+        """Return the last tokens of the keys below `parent`, deleted ones among them."""
+        return sorted(key.rpartition(".")[2] for key in self._under.get(parent, ()))
+
+    def unreadable_under(self, parent: str) -> list[str]:
+        """Return the last tokens of the keys below `parent` whose records cannot be read."""
+        return [token for token in self.tokens_under(parent) if self.entries[f"{parent}.{token}"].unreadable]
 
     def all_of(self, kind: type[T]) -> list[T]:
         """Return every record of a kind."""
@@ -210,7 +228,13 @@ class Registry:
     # --- sources --------------------------------------------------------------------------------------------------
 
     async def find_source(self, webhook_id: str, slug: str) -> tuple[Profile, Source] | None:
-        """Find the source of a webhook's URL, with its profile; both parts are what a stranger sent."""
+        """
+        Find the source of a webhook's URL, with its profile; both parts are what a stranger sent.
+
+        Raises:
+            RecordUnreadable: there is such a source, and its record cannot be read.
+            Unavailable: NATS does not answer.
+        """
         known = self._copy.find_source(webhook_id, slug)
         if known is not None:
             return known
@@ -220,15 +244,34 @@ class Registry:
         source_id = await self._find(subjects.slug_key(profile_id, slug), str)
         if source_id is None:
             return None
-        source = await self._find(subjects.source_key(profile_id, source_id), Source)
+        source = await self.find_source_by_id(profile_id, source_id)
         profile = await self.find_profile(profile_id)
         return None if source is None or profile is None else (profile, source)
 
     async def find_source_by_id(self, profile_id: str, source_id: str) -> Source | None:
-        """Find a source of a profile."""
+        """
+        Find a source of a profile.
+
+        Raises:
+            RecordUnreadable: there is one, and its record cannot be read.
+            Unavailable: NATS does not answer.
+        """
         if not subjects.is_id(source_id):
             return None
-        return await self._find(subjects.source_key(profile_id, source_id), Source)
+        key = subjects.source_key(profile_id, source_id)
+        found = await self._find(key, Source)
+        if found is None:
+            _check_readable(source_id, self._copy.entries.get(key))
+        return found
+
+    def unreadable_sources(self, profile_id: str) -> dict[str, str | None]:
+        """List the ids of a profile's sources whose records cannot be read, with their slugs where those are known."""
+        slugs = {}
+        for token in self._copy.tokens_under(f"slug.{profile_id}"):
+            source_id = self._copy.find(f"slug.{profile_id}.{token}", str)
+            if source_id is not None:
+                slugs[source_id] = subjects.decode_token(token)
+        return {source_id: slugs.get(source_id) for source_id in self._copy.unreadable_under(f"src.{profile_id}")}
 
     def list_sources(self, profile_id: str) -> list[Source]:
         """List a profile's sources, oldest first."""
@@ -261,11 +304,13 @@ class Registry:
 
         Raises:
             NotFound: the profile has no such source.
+            RecordUnreadable: its record cannot be read, so nothing can be kept of it.
             Unavailable: not known to be stored.
         """
         key = subjects.source_key(profile_id, source_id) if subjects.is_id(source_id) else ""
         while True:
             current = await self._read(key) if key else None
+            _check_readable(source_id, current)
             if current is None or not isinstance(current.record, Source):
                 raise NotFound(f"there is no source {source_id[:80]!a}; source_list shows those there are")
             changed = change(current.record)
@@ -288,10 +333,15 @@ class Registry:
             return False
         key = subjects.source_key(profile_id, source_id)
         current = await self._read(key)
-        if current is None or not isinstance(current.record, Source):
+        if current is None or not current.is_there:
             return False
-        slug_key = subjects.slug_key(profile_id, current.record.slug)
-        slug = await self._read(slug_key)
+        known_slug = (
+            current.record.slug
+            if isinstance(current.record, Source)
+            else self.unreadable_sources(profile_id).get(source_id)
+        )
+        slug_key = subjects.slug_key(profile_id, known_slug or "")
+        slug = await self._read(slug_key) if known_slug else None
         await self._store(
             f"source {source_id} was changed by somebody else at the same moment: look at it again",
             _delete(key, current.sequence),
@@ -306,16 +356,22 @@ class Registry:
         Find a cron as it is in NATS now; what is in memory may be a moment older.
 
         Raises:
+            RecordUnreadable: there is one, and its record cannot be read.
             Unavailable: NATS does not answer.
         """
         if not subjects.is_id(cron_id):
             return None
         entry = await self._read(subjects.cron_key(profile_id, cron_id))
+        _check_readable(cron_id, entry)
         return entry.record if entry is not None and isinstance(entry.record, Cron) else None
 
     def list_crons(self, profile_id: str) -> list[Cron]:
         """List a profile's crons, oldest first."""
         return sorted(self._copy.under(f"cron.{profile_id}", Cron), key=lambda cron: cron.created_at)
+
+    def unreadable_crons(self, profile_id: str) -> list[str]:
+        """List the ids of a profile's crons whose records cannot be read."""
+        return self._copy.unreadable_under(f"cron.{profile_id}")
 
     def every_cron(self) -> list[Cron]:
         """List the crons of all profiles."""
@@ -336,11 +392,13 @@ class Registry:
 
         Raises:
             NotFound: the profile has no such cron.
+            RecordUnreadable: its record cannot be read, so nothing can be kept of it.
             Unavailable: not known to be stored.
         """
         key = subjects.cron_key(profile_id, cron_id)
         while True:
             current = await self._read(key) if subjects.is_id(cron_id) else None
+            _check_readable(cron_id, current)
             if current is None or not isinstance(current.record, Cron):
                 raise NotFound(f"there is no cron {cron_id[:80]!a}; cron_list shows those there are")
             changed = change(current.record)
@@ -360,7 +418,7 @@ class Registry:
         key = subjects.cron_key(profile_id, cron_id)
         while True:
             current = await self._read(key) if subjects.is_id(cron_id) else None
-            if current is None or not isinstance(current.record, Cron):
+            if current is None or not current.is_there:
                 return False
             with contextlib.suppress(Conflict):  # it has just run
                 await self._store("the cron was changed at the same moment", _delete(key, current.sequence))
@@ -412,9 +470,22 @@ class Registry:
 
     def list_tokens(self, profile_id: str) -> list[TokenRecord]:
         """List a profile's tokens, oldest first."""
-        hashes = self._copy.under(f"tokid.{profile_id}", str)
-        tokens = (self._copy.find(subjects.token_key(each), TokenRecord) for each in hashes)
-        return sorted((token for token in tokens if token is not None), key=lambda token: token.created_at)
+        # By the records that open connections, and not by the entries that find them by id: none shall work unseen.
+        tokens = (token for token in self._copy.under("tok", TokenRecord) if token.profile_id == profile_id)
+        return sorted(tokens, key=lambda token: token.created_at)
+
+    def unreadable_tokens(self, profile_id: str) -> list[str]:
+        """List the ids of a profile's tokens whose records cannot be read: they open nothing, and can be revoked."""
+        entries = self._copy.entries
+        hashes = {
+            each: self._copy.find(f"tokid.{profile_id}.{each}", str)
+            for each in self._copy.tokens_under(f"tokid.{profile_id}")
+        }
+        return [
+            token_id
+            for token_id, each in hashes.items()
+            if each is not None and (entry := entries.get(subjects.token_key(each))) is not None and entry.unreadable
+        ]
 
     async def delete_token(self, profile_id: str, token_id: str) -> bool:
         """
@@ -458,12 +529,23 @@ class Registry:
             return None
         id_key = subjects.token_id_key(profile_id, token_id)
         entry = await self._read(id_key)
-        if entry is None or not isinstance(entry.record, str):
+        if entry is None or not entry.is_there:
             return None
-        token_key = subjects.token_key(entry.record)
+        token_hash = entry.record if isinstance(entry.record, str) else self._hash_of(profile_id, token_id)
+        if token_hash is None:
+            return [_delete(id_key, entry.sequence, marker)]
+        token_key = subjects.token_key(token_hash)
         token = await self._read(token_key)
         removal = [_delete(id_key, entry.sequence, marker)]
         return removal if token is None else [*removal, _delete(token_key, token.sequence, marker)]
+
+    def _hash_of(self, profile_id: str, token_id: str) -> str | None:
+        """Find a token by its id the long way, where the entry that says it cannot be read."""
+        for key, entry in self._copy.entries.items():
+            token = entry.record
+            if isinstance(token, TokenRecord) and (token.profile_id, token.id) == (profile_id, token_id):
+                return key.partition(".")[2]
+        return None
 
     # --- the bucket -----------------------------------------------------------------------------------------------
 
@@ -563,7 +645,21 @@ def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> _E
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # One spoilt record is one thing that is missing, not a server that does not start. Its value may be a secret.
         log.error("registry entry %s (revision %d) cannot be read and counts as missing", key, sequence)  # noqa: TRY400 -- its text quotes the value
-        return _Entry(sequence, None)
+        return _Entry(sequence, None, unreadable=True)
+
+
+def _check_readable(name: str, entry: _Entry | None) -> None:
+    """
+    Check that what is stored, if anything is, could be read.
+
+    Raises:
+        RecordUnreadable: it could not.
+    """
+    if entry is not None and entry.unreadable:
+        raise RecordUnreadable(
+            f"the stored record of {name} cannot be read: it was damaged, or a newer server wrote it; delete it and"
+            " make it again, or update this server"
+        )
 
 
 def _put(key: str, record: Record | str, revision: int) -> BatchMessage:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -101,6 +101,14 @@ class Services(Struct, frozen=True):
     inventory: Inventory
     crons: Scheduler
     ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
+
+
+UNREADABLE = "its stored record cannot be read: it was damaged, or a newer server wrote it"
+
+
+def disabled(identifier: str, reason: str, **known: object) -> dict[str, Any]:
+    """Build the entry, in a list, of what is there and does not work; it can be deleted by its id."""
+    return {"id": identifier, **known, "disabled": True, "reason": reason}
 
 
 async def find_profile(services: Services, caller: Caller) -> Profile:

@@ -11,7 +11,7 @@ from clawback.errors import NotFound, Rejected
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Cron, Missed, Overlap, Priority, new_id
 from clawback.operations import source_rules as rules
-from clawback.operations.caller import Caller, Services, find_profile
+from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile
 from clawback.schedules import parse_expression, parse_zone
 
 MAX_LABEL_CHARACTERS = 200
@@ -142,8 +142,14 @@ async def run_cron_now(services: Services, caller: Caller, request: wire.CronRun
 
 
 async def list_crons(services: Services, caller: Caller, _request: wire.CronList) -> list[dict[str, Any]]:
-    """List the profile's crons, oldest first."""
-    return [_answer(services, cron) for cron in services.registry.list_crons(caller.profile_id)]
+    """List the profile's crons, oldest first; at the end those that cannot be read, which are disabled."""
+    listed = []
+    for cron in services.registry.list_crons(caller.profile_id):
+        try:
+            listed.append(_answer(services, cron))
+        except Rejected as error:
+            listed.append(disabled(cron.id, str(error)))
+    return listed + [disabled(each, UNREADABLE) for each in services.registry.unreadable_crons(caller.profile_id)]
 
 
 async def delete_cron(services: Services, caller: Caller, request: wire.CronDelete) -> dict[str, Any]:

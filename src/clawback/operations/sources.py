@@ -14,7 +14,7 @@ from clawback.errors import NotFound, Rejected, SecretUnreadable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
-from clawback.operations.caller import Caller, Services, find_profile, webhook_base_url
+from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile, webhook_base_url
 
 log = logging.getLogger("clawback.operations")
 
@@ -64,10 +64,18 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
 
 
 async def list_sources(services: Services, caller: Caller, _request: wire.SourceList) -> list[dict[str, Any]]:
-    """List the profile's sources, oldest first."""
+    """List the profile's sources, oldest first; at the end those that cannot be read."""
     base_url = webhook_base_url(services, await find_profile(services, caller))
     now = datetime.now(UTC)
-    return [_answer(source, base_url, now) for source in services.registry.list_sources(caller.profile_id)]
+    listed = []
+    for source in services.registry.list_sources(caller.profile_id):
+        reason = _why_disabled(services.vault, source, now)
+        answer = _answer(source, base_url, now)
+        listed.append(answer if reason is None else answer | {"disabled": True, "reason": reason})
+    for source_id, slug in services.registry.unreadable_sources(caller.profile_id).items():
+        known = {} if slug is None else {"slug": slug, "url": f"{base_url}/{slug}"}
+        listed.append(disabled(source_id, UNREADABLE, **known))
+    return listed
 
 
 async def update_source(services: Services, caller: Caller, request: wire.SourceUpdate) -> dict[str, Any]:
@@ -80,6 +88,7 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     Raises:
         Rejected: a field is wrong, or nothing is given.
         NotFound: the profile has no such source.
+        RecordUnreadable: there is nothing to change that could be read.
         Unavailable: not known to be stored.
     """
     known = await services.registry.find_source_by_id(caller.profile_id, request.source_id)
@@ -176,6 +185,16 @@ async def delete_source(services: Services, caller: Caller, request: wire.Source
             extra={"action": "source_deleted", "profile": caller.profile_id, "source": request.source_id},
         )
     return {"removed": removed}
+
+
+def _why_disabled(vault: Vault, source: Source, now: datetime) -> str | None:
+    """Say why a source cannot verify anything: one of its secrets does not open. None where all do."""
+    try:
+        for sealed in source.secrets_at(now):
+            vault.open(sealed, profile_id=source.profile_id, source_id=source.id)
+    except SecretUnreadable as error:
+        return str(error)
+    return None
 
 
 def _seal(vault: Vault, source: Source, secret: str) -> Sealed:

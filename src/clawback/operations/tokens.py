@@ -4,7 +4,7 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import Unauthorized
-from clawback.operations.caller import Caller, Services
+from clawback.operations.caller import UNREADABLE, Caller, Services, disabled
 
 
 async def create_token(services: Services, caller: Caller, request: wire.TokenCreate) -> dict[str, Any]:
@@ -22,8 +22,8 @@ async def create_token(services: Services, caller: Caller, request: wire.TokenCr
 
 
 async def list_tokens(services: Services, caller: Caller, _request: wire.TokenList) -> list[dict[str, Any]]:
-    """List the profile's tokens, oldest first, without their values."""
-    return [
+    """List the profile's tokens, oldest first, without their values; at the end those that cannot be read."""
+    listed = [
         {
             "id": record.id,
             "label": record.label,
@@ -33,6 +33,8 @@ async def list_tokens(services: Services, caller: Caller, _request: wire.TokenLi
         }
         for record, last_seen in await services.tokens.of_profile(caller.profile_id)
     ]
+    unreadable = services.registry.unreadable_tokens(caller.profile_id)
+    return listed + [disabled(token_id, UNREADABLE, current=False) for token_id in unreadable]
 
 
 async def rotate_token(services: Services, caller: Caller, request: wire.TokenRotate) -> dict[str, Any]:
