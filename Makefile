@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench faults claude lock clean
+.PHONY: run test lint types bench faults claude browser lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
@@ -29,6 +29,10 @@ CLAUDE_PROGRAM ?= $(shell command -v claude)
 
 claude: $(VENV)/.ready-dev
 	CLAUDE_PROGRAM="$(CLAUDE_PROGRAM)" $(BIN)/pytest tests/claude $(ARGS)
+
+browser: $(VENV)/.ready-dev
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { echo "The browser tests need Chromium: install Debian's package chromium, or name the program: make browser CHROMIUM=/path/to/chromium"; exit 1; }
+	$(BIN)/pytest tests/browser $(ARGS)
 
 # Pins every dependency with its hashes; names no index, so any mirror serves.
 lock: $(VENV)/bin/python
