@@ -16,6 +16,7 @@ from clawback.channel.settings import PluginConfig
 from clawback.channel.tools import TOOLS
 from clawback.cli import _build_parser
 from clawback.fabric import layout
+from clawback.fabric.news import News, NewsType
 from clawback.model import Scheme
 from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, SETTINGS
 from clawback.webhooks import endpoint
@@ -162,6 +163,15 @@ def test_every_scheme_is_documented():
     row = rows(read("docs/protocol.md"))["verifierType"]
 
     assert [scheme for scheme in Scheme if f"`{scheme}`" not in row] == []
+
+
+@pytest.mark.parametrize("name", fields(News))
+def test_the_feed_is_documented_with_its_fields(name):
+    """docs/protocol.md names every field and every type of the feed's records."""
+    section = read("docs/protocol.md").partition("### `GET /api/v1/events/stream`")[2].partition("\n### ")[0]
+
+    assert f"`{name}`" in section
+    assert [type_ for type_ in NewsType if f"`{type_}`" not in section] == []
 
 
 def test_every_stream_is_documented():

@@ -30,6 +30,7 @@ PURE = {
     "web/headers",
     "web/place",
     "web/visit",
+    "fabric/news",
     "problems",
     "welcome",
 }

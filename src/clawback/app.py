@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from litestar import Router
+from litestar import Litestar, Router
 
 from clawback import wire
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
@@ -26,9 +26,11 @@ from clawback.accounts.vault import Vault, load_vault
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons
 from clawback.errors import ConfigError
+from clawback.event_stream import Verify, build_feed_route
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
+from clawback.fabric.feed import Feed
 from clawback.fabric.history import History
 from clawback.fabric.inventory import Inventory
 from clawback.fabric.last_seen import LastSeen
@@ -70,8 +72,9 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 class Application:
     """The server as ASGI: the two hot paths by themselves, everything else as a Litestar site."""
 
-    def __init__(self, webhooks: Asgi, bridge: Bridge, site: Asgi) -> None:
+    def __init__(self, webhooks: Asgi, bridge: Bridge, site: Asgi, feed: Feed) -> None:
         self.bridge = bridge
+        self.feed = feed
         self._webhooks = webhooks
         self._site = site
 
@@ -169,8 +172,8 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            site = build_site(fabric, *_build_pages(settings, vault, tokens, registry))
-            yield Application(webhooks, bridge, site), registry
+            site, feed = _build_site(fabric, registry, verify, _build_pages(settings, vault, tokens, registry))
+            yield Application(webhooks, bridge, site, feed), registry
         finally:
             await bridge.stop()
             await ledger.drain()
@@ -185,6 +188,12 @@ def _build_pages(settings: ServerSettings, vault: Vault, tokens: Tokens, registr
     place = Place(settings.public_url)
     door = Door(vault, tokens, registry, place)
     return [build_router(door, place, build_login_pages(door)), build_static_router(place)]
+
+
+def _build_site(fabric: Fabric, registry: Registry, verify: Verify, pages: list[Router]) -> tuple[Litestar, Feed]:
+    feed = Feed(fabric, Leases(fabric), registry.install.shards)
+    registry.on_token_revoked(feed.end)
+    return build_site(fabric, build_feed_route(feed, verify), *pages), feed
 
 
 async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:
@@ -231,9 +240,10 @@ def build_config(application: Application) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """uvicorn, but signals are ours: what it re-raises after its own end would cut ours short."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_stopping = on_stopping
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -254,6 +264,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._on_started()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would never end by itself, then wait for the rest."""
+        self._on_stopping()
+        await super().shutdown(sockets)
+
 
 async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[str], None]) -> None:
     """
@@ -270,7 +285,8 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
             first_start = await registry.find_profile_named(DEFAULT_PROFILE) is None
             await ensure_profile(registry, DEFAULT_PROFILE)
             steps = next_steps(settings, program, first_start=first_start)
-            await _Server(build_config(application), lambda: announce(steps)).serve([listener])
+            server = _Server(build_config(application), lambda: announce(steps), application.feed.close)
+            await server.serve([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ import contextlib
 import msgspec
 from msgspec import Struct
 
-from clawback.errors import Conflict
+from clawback.errors import Conflict, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric, Stored
 from clawback.fabric.layout import SESSION_BUCKET
@@ -43,38 +43,47 @@ class Leases:
 
     async def create(self, address: Address, lease: Lease) -> int | None:
         """Take a session that nobody holds; returns the revision, or None when somebody does."""
-        return await self._write(_key(address), lease, expected=0)
+        return await self._write(subjects.lease_subject(address), lease, expected=0)
 
     async def replace(self, address: Address, lease: Lease, revision: int) -> int | None:
         """Renew a lease, or take it from a holder that is gone; None when another was first."""
-        return await self._write(_key(address), lease, expected=revision)
+        return await self._write(subjects.lease_subject(address), lease, expected=revision)
 
     async def read(self, address: Address) -> Entry | None:
         """Read who holds a session."""
-        stored = await self._fabric.get(_STREAM, subject=_key(address))
+        stored = await self._fabric.get(_STREAM, subject=subjects.lease_subject(address))
         return None if stored is None else _parse(stored)
 
     async def release(self, address: Address, revision: int) -> None:
         """Give a session up, unless another has taken it since `revision`."""
-        await self._fabric.api(f"STREAM.PURGE.{_STREAM}", {"filter": _key(address), "seq": revision + 1})
+        await self._purge(address, seq=revision + 1)
 
     async def stand_by(self, address: Address, lease: Lease) -> None:
         """Show a connection that waits for a session; to be repeated like a renewal."""
-        await self._fabric.publish(_standby_key(address, lease), encode_json(lease), ttl_s=LEASE_SECONDS)
+        subject = subjects.lease_subject(address, lease.connection_id)
+        await self._fabric.publish(subject, encode_json(lease), ttl_s=LEASE_SECONDS)
 
     async def stand_down(self, address: Address, lease: Lease) -> None:
         """Stop showing a connection that waited."""
-        await self._fabric.api(f"STREAM.PURGE.{_STREAM}", {"filter": _standby_key(address, lease)})
+        await self._purge(address, lease.connection_id)
 
     async def standbys(self, address: Address) -> list[Entry]:
         """List the connections that wait for a session, on any server."""
-        stored = await self._fabric.get_last_many(_STREAM, f"{_key(address)}.*")
+        stored = await self._fabric.get_last_many(_STREAM, subjects.lease_subject(address, "*"))
         return [_parse(one) for one in stored]
 
     async def of_profile(self, profile_id: str) -> list[Entry]:
         """List every connection of a profile, on any server."""
-        stored = await self._fabric.get_last_many(_STREAM, f"$KV.{SESSION_BUCKET}.{profile_id}.>")
+        stored = await self._fabric.get_last_many(_STREAM, subjects.lease_filter(profile_id))
         return [_parse(one) for one in stored]
+
+    async def _purge(self, address: Address, standby: str | None = None, **bounds: int) -> None:
+        wanted = {"filter": subjects.lease_subject(address, standby), **bounds}
+        answer = await self._fabric.api(f"STREAM.PURGE.{_STREAM}", wanted)
+        if answer.get("purged"):
+            # NATS tells nobody what it purged, so we do. Whoever misses it finds out by reading the leases.
+            with contextlib.suppress(Unavailable):
+                await self._fabric.send(subjects.left_subject(address, standby), b"")
 
     async def _write(self, key: str, lease: Lease, *, expected: int) -> int | None:
         with contextlib.suppress(Conflict):
@@ -85,15 +94,6 @@ class Leases:
         return None
 
 
-def _key(address: Address) -> str:
-    return f"$KV.{SESSION_BUCKET}.{address.profile_id}.{subjects.tag_token(address.tag)}"
-
-
-def _standby_key(address: Address, lease: Lease) -> str:
-    return f"{_key(address)}.{lease.connection_id}"
-
-
 def _parse(stored: Stored) -> Entry:
-    _, _, profile_id, tag, *standby = stored.subject.split(".")
-    address = Address(profile_id, subjects.parse_tag_token(tag))
-    return Entry(address, _decoder.decode(stored.data), stored.sequence, active=not standby)
+    address, standby = subjects.parse_lease_subject(stored.subject)
+    return Entry(address, _decoder.decode(stored.data), stored.sequence, active=standby is None)

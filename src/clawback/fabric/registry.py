@@ -27,9 +27,9 @@ DEFAULT_SHARDS = 8
 """Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
 
 _STREAM = f"KV_{layout.CONFIG_BUCKET}"
-_OPERATION_HEADER = "KV-Operation"
+OPERATION_HEADER = "KV-Operation"
 _REASON_HEADER = "Clawback-Reason"
-_DELETED = {_OPERATION_HEADER: "DEL"}
+_DELETED = {OPERATION_HEADER: "DEL"}
 _ROTATED = _DELETED | {_REASON_HEADER: "rotated"}
 
 T = TypeVar("T")
@@ -638,7 +638,7 @@ def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> _E
     decoder = _DECODERS.get(key.partition(".")[0])
     if decoder is None:
         return None
-    if _OPERATION_HEADER in headers:
+    if OPERATION_HEADER in headers:
         return _Entry(sequence, None, rotated=_REASON_HEADER in headers)
     try:
         return _Entry(sequence, decoder.decode(data))

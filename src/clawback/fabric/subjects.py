@@ -11,8 +11,9 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     later.due.<kind>.<profile>.<id>               what it has published then, until a server takes it
     seen.<profile>.<event>                        the de-duplication ledger
     msg.<profile>.all                             a message to every connected session, heard by every server; core NATS
+    left.<profile>.<tag>[.<connection>]           a session, or one that stood by for it, has left; core NATS
     $KV.cfg.<kind>.<…>                            profiles, sources, tokens, crons; republished as changed.cfg.<…>
-    $KV.sess.<profile>.<tag>                      leases: which server holds a session
+    $KV.sess.<profile>.<tag>[.<connection>]       leases: which server holds a session, and who stands by for it
 
 User text becomes one token, whatever it holds: `nats` clients do publish to a literal `*` when asked to, so nothing
 but encoded text may reach a subject. Ids are Clawback's own (`[a-z0-9_]`) and stand as they are.
@@ -340,10 +341,14 @@ def parse_config_subject(subject: str) -> str:
     Raises:
         ValueError: it is neither.
     """
-    for prefix in ("$KV.cfg.", "changed.cfg."):
+    return _after(subject, "$KV.cfg.", "changed.cfg.")
+
+
+def _after(subject: str, *prefixes: str) -> str:
+    for prefix in prefixes:
         if subject.startswith(prefix):
             return subject.removeprefix(prefix)
-    raise ValueError(f"not a subject of the bucket cfg: {subject!r}")
+    raise ValueError(f"not a subject of {' or '.join(prefixes)}: {subject!r}")
 
 
 INSTALL_KEY = "install"
@@ -393,6 +398,54 @@ def cron_key(profile_id: str, cron_id: str) -> str:
 def slug_key(profile_id: str, slug: str) -> str:
     """Name the entry that finds a source by its slug, and keeps the slug its own."""
     return f"slug.{profile_id}.{encode_token(slug)}"
+
+
+def lease_subject(address: Address, standby: str | None = None) -> str:
+    """Name who serves a session, or that a connection, `standby`, waits for it."""
+    return f"$KV.sess.{address.profile_id}.{tag_token(address.tag)}" + (f".{standby}" if standby else "")
+
+
+def lease_filter(profile_id: str) -> str:
+    """Match who serves the sessions of a profile, and who stands by for them."""
+    return f"$KV.sess.{profile_id}.>"
+
+
+def left_subject(address: Address, standby: str | None = None) -> str:
+    """Name where it is told that who served a session, or stood by for it, has left."""
+    return lease_subject(address, standby).replace("$KV.sess.", "left.", 1)
+
+
+class LeaseSubject(NamedTuple):
+    """A parsed `$KV.sess.` or `left.` subject; `standby` is the connection that waits, None for the active one's."""
+
+    address: Address
+    standby: str | None
+
+
+def parse_lease_subject(subject: str) -> LeaseSubject:
+    """
+    Read the subject of a lease, or of one that has left.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    profile_id, tag, *standby = _after(subject, "$KV.sess.", "left.").split(".")
+    return LeaseSubject(Address(profile_id, parse_tag_token(tag)), standby[0] if standby else None)
+
+
+def news_filters(shard: int, profile_id: str) -> tuple[str, ...]:
+    """Match everything that tells of a change to what is a profile's; what moves bodies about is not among it."""
+    kinds = ("src", "cron", "tokid", "quiet")
+    return (
+        f"wake.{shard}.{profile_id}.>",
+        stack_filter(profile_id),
+        history_filter(profile_id),
+        drop_subject(profile_id),
+        lease_filter(profile_id),
+        f"left.{profile_id}.>",
+        f"changed.cfg.prof.{profile_id}",
+        *(f"changed.cfg.{kind}.{profile_id}.*" for kind in kinds),
+    )
 
 
 def quiet_key(address: Address) -> str:
