@@ -38,6 +38,7 @@ from clawback.fabric.later import Relay
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.lines import Lines
+from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
 from clawback.model import TokenRecord
@@ -107,7 +108,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
         shards = registry.install.shards
         vault = load_vault(settings.master_key, settings.data_dir)
-        ledger, history = Ledger(fabric), History(fabric)
+        ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
         events = EventStore(fabric, ledger, shards)
         stacks, lines = Stacks(fabric, shards), Lines(fabric, shards)
         await lines.open()
@@ -161,14 +162,19 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             Inventory(fabric, events, stacks, shards),
             crons,
             bridge.ask,
+            refusals,
         )
         registry.on_token_revoked(bridge.revoke)
-        webhooks = WebhookEndpoint(registry, vault, events, history, limits=Limits(body_bytes=settings.max_body_bytes))
+        limits = Limits(body_bytes=settings.max_body_bytes)
+        webhooks = WebhookEndpoint(registry, vault, events, history, refusals, limits=limits)
         relay = await _open_relay(fabric, events, crons)
-        background.add(_keep_running("renew leases", presence.renew()))
-        background.add(_keep_running("sweep lines", lines.keep_sweeping()))
-        background.add(_keep_running("relay", relay.run()))
-        background.add(_keep_running("forget expired secrets", keep_forgetting(registry)))
+        background |= {
+            _keep_running("renew leases", presence.renew()),
+            _keep_running("sweep lines", lines.keep_sweeping()),
+            _keep_running("relay", relay.run()),
+            _keep_running("write refusals", refusals.write()),
+            _keep_running("forget expired secrets", keep_forgetting(registry)),
+        }
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:

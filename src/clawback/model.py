@@ -292,6 +292,22 @@ class HistoryRecord(Record, frozen=True):
     reason: str | None = None
 
 
+class Refusal(Record, frozen=True):
+    """
+    A webhook that was refused, as its source's owner is told: `reason` is what its sender read.
+
+    `sender` is the address that it came from. `delivery_id` is what it called itself, in a header that nobody signed:
+    a stranger's text. `passed_over` counts those before it that were not remembered.
+    """
+
+    at: datetime
+    status: int
+    reason: str
+    sender: str = ""
+    delivery_id: str | None = None
+    passed_over: int = 0
+
+
 def random_id(length: int = 20) -> str:
     """Make `length` characters of `[a-z2-7]`, 5 random bits each: one subject token, safe in any name."""
     # 5 bits a character, so whole bytes give enough; choosing letters one by one takes ten times as long.

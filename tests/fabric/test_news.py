@@ -11,7 +11,7 @@ from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import EVENT_HEADER
 from clawback.fabric.news import MAX_SUMMARY_CHARACTERS, News, NewsType, read_lease, read_news
 from clawback.fabric.registry import OPERATION_HEADER
-from clawback.model import Address, Event, EventState, Held, HistoryRecord, Origin, Priority, encode_json
+from clawback.model import Address, Event, EventState, Held, HistoryRecord, Origin, Priority, Refusal, encode_json
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Address("alice", "Déploys/1")
@@ -106,6 +106,14 @@ def test_a_change_of_the_profile_names_what_changed_and_nothing_of_it(key, type_
     assert read_news(deletion, NOW) == [News(type_, NOW, "removed", id=id_)]
 
 
+def test_a_refused_webhook_is_told_with_its_status_and_reason():
+    """Who sent it is for whoever looks."""
+    refusal = Refusal(NOW, 401, "the signature is wrong", "192.0.2.7", "d1")
+    news = read_news(heard(subjects.refused_subject("alice", "src_a"), encode_json(refusal)), NOW)
+
+    assert news == [News(NewsType.REFUSED, NOW, "401", id="src_a", reason="the signature is wrong")]
+
+
 def test_a_session_that_takes_no_messages_is_news_of_a_session():
     """There is no record of its own for it in the lists."""
     news = read_news(heard(f"changed.cfg.{subjects.quiet_key(ALICE)}", b'"x"'), NOW)
@@ -123,6 +131,7 @@ def test_a_session_that_takes_no_messages_is_news_of_a_session():
             STACK,
             "hist.alice._",
             "drop.alice",
+            "refused.alice.src_a",
         ]
     ),
     st.one_of(st.binary(max_size=40), st.sampled_from([b"[[]]", b'[{"eventId":"a"}]', b"[" * 100_000])),

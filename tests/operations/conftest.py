@@ -12,6 +12,7 @@ from clawback.fabric.inventory import Inventory
 from clawback.fabric.last_seen import LastSeen
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger
+from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
 from clawback.model import random_id
@@ -62,6 +63,7 @@ async def services(fabric, withdrawn, asked):
         inventory=Inventory(fabric, events, Stacks(fabric, SHARDS), SHARDS),
         crons=Crons(fabric, registry, events, History(fabric)),
         ask_session=ask_session,
+        refusals=Refusals(fabric),
     )
 
 

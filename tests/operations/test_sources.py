@@ -1,14 +1,16 @@
 """Sources: made, listed, deleted, and whose they are."""
 
 import logging
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from clawback import wire
 from clawback.errors import Conflict, Rejected, Unauthorized
-from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule, random_id
+from clawback.model import EventTypeRule, Priority, Refusal, Scheme, SignatureRule, encode_json, random_id
 from clawback.operations import Caller, perform
+from clawback.operations.sources import list_refusals
 
 
 def github(slug="github", **fields):
@@ -43,6 +45,22 @@ async def test_a_source_is_answered_as_the_protocol_says(services, alice):
         "url": f"https://hooks.example.com/base/webhooks/{profile.webhook_id}/github",
     }
     assert answer["id"].startswith("src_")
+
+
+async def test_refused_webhooks_are_listed_by_source_for_their_owner(services, alice, charlie, fabric):
+    """Of sources that are there; nobody else sees them."""
+    source = await perform(services, alice, github())
+    for source_id, reason in ((source["id"], "old"), (source["id"], "new"), ("src_deleted", "x")):
+        refusal = Refusal(datetime.now(UTC), 401, reason, "192.0.2.7")
+        await fabric.publish(f"refused.{alice.profile_id}.{source_id}", encode_json(refusal))
+    listed = await list_refusals(services, alice)
+
+    assert listed.keys() == {source["id"]}
+    assert [(each["reason"], each["status"], each["sender"]) for each in listed[source["id"]]] == [
+        ("new", 401, "192.0.2.7"),
+        ("old", 401, "192.0.2.7"),
+    ]
+    assert await list_refusals(services, charlie) == {}
 
 
 async def test_a_source_has_a_time_out_of_its_own(services, alice):

@@ -21,8 +21,9 @@ from clawback.fabric import subjects
 from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History
 from clawback.fabric.ledger import Ledger
+from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
-from clawback.model import Address, EventState, EventTypeRule, Profile, Scheme, Source, new_id, random_id
+from clawback.model import Address, EventState, EventTypeRule, Profile, Refusal, Scheme, Source, new_id, random_id
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
 from natsd import free_port
 from senders import NOW, SECRET, SENDERS
@@ -50,12 +51,14 @@ class House:
         self.vault = Vault({key_id(KEY): KEY}, key_id(KEY))
         self.ledger = Ledger(fabric)
         self.history = History(fabric)
+        self.refusals = Refusals(fabric)
         self.now = NOW
         self.endpoint = WebhookEndpoint(
             registry,
             self.vault,
             EventStore(fabric, self.ledger, SHARDS),
             self.history,
+            self.refusals,
             limits=limits,
             clock=lambda: self.now,
         )
@@ -284,6 +287,32 @@ async def test_dropped_event_is_in_the_history_and_comes_through_once_a_route_ex
 
 
 # --- refused -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_remembered_for_the_sources_owner(house):
+    """What its sender read, where it came from and what it called itself; nothing of a body, secret or signature."""
+    source = await house.add(Scheme.GITHUB)
+    headers = [*github(b"{}"), ("X-GitHub-Delivery", "planted-id")]
+    detail = is_problem(await house.post(b"{} planted-body", headers), 401)
+    writing = asyncio.create_task(house.refusals.write())
+    found = (await eventually(lambda: house.refusals.of_profile(house.profile.id)))[source.id]
+    writing.cancel()
+
+    assert found == [Refusal(NOW, 401, detail, "::1", "planted-id")]
+    text = msgspec.json.encode(found).decode()
+    assert "planted-body" not in text
+    assert SECRET.decode() not in text
+    assert senders.github(b"{}")[0][1].removeprefix("sha256=") not in text
+
+
+async def test_what_leads_to_no_source_is_remembered_for_nobody(house):
+    """A stranger who guesses URLs is no owner's business; what is accepted is no refusal."""
+    await house.add(Scheme.NONE, skill="/go")
+    await house.post(b"{}", slug="other")
+    await house.post(b"{}", method="GET")
+    await house.post(b"{}")
+
+    assert house.refusals._waiting.empty()
 
 
 async def test_wrong_signature_is_401_and_stores_nothing(house):

@@ -23,6 +23,9 @@ LINE_BOUND = 100_000
 MAX_CONSUMERS = 100_000
 """Since 2.15 a stream allows 1,000 unless told otherwise, which three lines a session reach at 333 sessions."""
 
+REFUSED_BYTES = 32 * 1024 * 1024
+"""Some 100,000 of what was refused; full, the oldest go."""
+
 STREAM_NAME_IN_USE = 10058
 
 CONFIG_BUCKET = "cfg"
@@ -96,6 +99,16 @@ _KEPT: tuple[dict[str, Any], ...] = (
         "max_age": 7 * DAY_NS,
         # Written in batches where many come at once: a few syncs to disk instead of one for each.
         "allow_atomic": True,
+    },
+    {
+        "name": "REFUSED",
+        "description": "Webhooks that were refused, for their source's owner. refused.<profile>.<source>",
+        "subjects": ["refused.>"],
+        "max_msgs_per_subject": 20,
+        "max_age": 7 * DAY_NS,
+        # Strangers fill it: they may push out each other's, and nothing else.
+        "max_bytes": REFUSED_BYTES,
+        "storage": "memory",
     },
     {
         "name": f"KV_{CONFIG_BUCKET}",

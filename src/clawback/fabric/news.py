@@ -10,6 +10,7 @@ to look again, and what is stored counts: some are heard just before that is sto
                          and put it off                        event     queued, with `returnsAt`
     hist.…, drop.…       an event ended, or never began        event     acked, timed_out, dead, dropped, skipped
     $KV.sess.…, left.…   who is connected                      session   active, standby, left
+    refused.…            a webhook was refused                 refused   its status
     changed.cfg.…        what the profile consists of          source, cron, token, profile   changed, removed
 
 Nothing is heard of dead letters, whose messages have bodies: their history records tell.
@@ -26,7 +27,7 @@ from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import decode_event_header
 from clawback.fabric.registry import OPERATION_HEADER
 from clawback.fabric.subjects import LeaseSubject
-from clawback.model import Event, EventState, Held, HistoryRecord, Lease, Origin, Priority, Record
+from clawback.model import Event, EventState, Held, HistoryRecord, Lease, Origin, Priority, Record, Refusal
 
 MAX_SUMMARY_CHARACTERS = 300
 """Of what a session said at the end of an event; the history has all of it."""
@@ -46,13 +47,15 @@ class NewsType(StrEnum):
     CRON = "cron"
     TOKEN = "token"  # noqa: S105 -- the word, not one
     PROFILE = "profile"
+    REFUSED = "refused"
 
 
 class News(Record, frozen=True):
     """
     One change; `type` says of what, and `at` when this server heard of it.
 
-    `state` is an event's, a session's role, or what became of a source, cron, token or profile, whose id is `id`.
+    `state` is an event's, a session's role, or what became of a source, cron, token or profile, whose id is `id`; of a
+    refused webhook the status that its sender got, and `id` is its source.
     `session_tag` is absent for the untagged session. `attempt` counts an event's deliveries so far, `returns_at` is
     when one that was put off comes back, `replay` which dead letter it repeats.
     """
@@ -86,6 +89,7 @@ _CONFIG = {
 
 _decode_stack = msgspec.json.Decoder(list[Held]).decode
 _decode_record = msgspec.json.Decoder(HistoryRecord).decode
+_decode_refusal = msgspec.json.Decoder(Refusal).decode
 _decode_lease = msgspec.json.Decoder(Lease).decode
 
 
@@ -103,6 +107,8 @@ def read_news(message: CoreMessage, now: datetime) -> list[News]:
                 return _held(message, now)
             case "hist" | "drop":
                 return [_ended(_decode_record(message.data), now)]
+            case "refused":
+                return [_refused(message, now)]
             case "changed":
                 return [_changed(message, now)]
     except (BadPayload, ValueError, RecursionError):  # msgspec's errors are ValueErrors
@@ -182,6 +188,12 @@ def _ended(record: HistoryRecord, now: datetime) -> News:
         reason=record.reason,
         summary=record.summary[:MAX_SUMMARY_CHARACTERS] or None,
     )
+
+
+def _refused(message: CoreMessage, now: datetime) -> News:
+    refusal = _decode_refusal(message.data)
+    source_id = subjects.parse_refused_subject(message.subject)
+    return News(NewsType.REFUSED, now, str(refusal.status), id=source_id, reason=refusal.reason)
 
 
 def _changed(message: CoreMessage, now: datetime) -> News:

@@ -10,6 +10,7 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     later.at.<kind>.<profile>.<id>                what NATS will publish at a given time
     later.due.<kind>.<profile>.<id>               what it has published then, until a server takes it
     seen.<profile>.<event>                        the de-duplication ledger
+    refused.<profile>.<source>                    webhooks that were refused, a ring for each source
     msg.<profile>.all                             a message to every connected session, heard by every server; core NATS
     left.<profile>.<tag>[.<connection>]           a session, or one that stood by for it, has left; core NATS
     $KV.cfg.<kind>.<…>                            profiles, sources, tokens, crons; republished as changed.cfg.<…>
@@ -224,6 +225,29 @@ def history_filter(profile_id: str) -> str:
 def drop_subject(profile_id: str) -> str:
     """Name the ring of what a profile's sources dropped."""
     return f"drop.{profile_id}"
+
+
+def refused_subject(profile_id: str, source_id: str) -> str:
+    """Name the ring of what was refused of a source."""
+    return f"refused.{profile_id}.{source_id}"
+
+
+def refused_filter(profile_id: str) -> str:
+    """Match what was refused of a profile's sources."""
+    return f"refused.{profile_id}.*"
+
+
+def parse_refused_subject(subject: str) -> str:
+    """
+    Read the source's id from a `refused.` subject.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kind, _, source_id = subject.split(".")
+    if kind != "refused":
+        raise ValueError(f"not a subject of what was refused: {subject!r}")
+    return source_id
 
 
 def dead_subject(address: Address, reason: str, event_id: str) -> str:
@@ -441,6 +465,7 @@ def news_filters(shard: int, profile_id: str) -> tuple[str, ...]:
         stack_filter(profile_id),
         history_filter(profile_id),
         drop_subject(profile_id),
+        refused_filter(profile_id),
         lease_filter(profile_id),
         f"left.{profile_id}.>",
         f"changed.cfg.prof.{profile_id}",

@@ -14,6 +14,7 @@ from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.inventory import Inventory
 from clawback.fabric.leases import Entry
+from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.model import Address, Cron, Priority, Profile
 
@@ -101,6 +102,7 @@ class Services(Struct, frozen=True):
     inventory: Inventory
     crons: Scheduler
     ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
+    refusals: Refusals
 
 
 UNREADABLE = "its stored record cannot be read: it was damaged, or a newer server wrote it"

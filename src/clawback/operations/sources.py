@@ -12,7 +12,7 @@ from clawback import wire
 from clawback.accounts.vault import Vault
 from clawback.errors import NotFound, Rejected, SecretUnreadable
 from clawback.fabric.subjects import normalise_tag
-from clawback.model import Scheme, Sealed, Source, new_id
+from clawback.model import Refusal, Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile, webhook_base_url
 
@@ -76,6 +76,32 @@ async def list_sources(services: Services, caller: Caller, _request: wire.Source
         known = {} if slug is None else {"slug": slug, "url": f"{base_url}/{slug}"}
         listed.append(disabled(source_id, UNREADABLE, **known))
     return listed
+
+
+async def list_refusals(services: Services, caller: Caller) -> dict[str, list[dict[str, Any]]]:
+    """
+    List what was refused of the profile's sources lately, by source id, the newest first.
+
+    Raises:
+        Unavailable: NATS does not answer.
+    """
+    refused = await services.refusals.of_profile(caller.profile_id)
+    return {
+        source.id: [_answer_refusal(refusal) for refusal in refused[source.id]]
+        for source in services.registry.list_sources(caller.profile_id)
+        if source.id in refused
+    }
+
+
+def _answer_refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "at": refusal.at,
+        "status": refusal.status,
+        "reason": refusal.reason,
+        "sender": refusal.sender,
+        "deliveryId": refusal.delivery_id,
+        "passedOver": refusal.passed_over,
+    }
 
 
 async def update_source(services: Services, caller: Caller, request: wire.SourceUpdate) -> dict[str, Any]:

@@ -31,10 +31,11 @@ from clawback.errors import ClawbackError, NotFound, QueueFull, TooLarge, Unavai
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
+from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
-from clawback.model import Address, Scheme, Source, encode_json, new_id
+from clawback.model import Address, Refusal, Scheme, Source, encode_json, new_id
 from clawback.problems import CONTENT_TYPE, build_problem
-from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, take
+from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
 from clawback.webhooks.request import Headers, Request
 
 PATH = "/webhooks/"
@@ -130,6 +131,7 @@ class WebhookEndpoint:
         vault: Vault,
         events: EventStore,
         history: History,
+        refusals: Refusals,
         *,
         limits: Limits | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -138,6 +140,7 @@ class WebhookEndpoint:
         self._vault = vault
         self._events = events
         self._history = history
+        self._refusals = refusals
         self._limits = limits or Limits()
         self._clock = clock
         self._held_bytes = 0
@@ -164,6 +167,7 @@ class WebhookEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, visit: _Visit, started: float) -> _Answer:
         body: bytes | None = None
+        source: Source | None = None
         try:
             if scope["method"] != "POST":
                 return _closing(_refusal(HTTPStatus.METHOD_NOT_ALLOWED, "webhooks are sent by POST", ("allow", "POST")))
@@ -174,14 +178,23 @@ class WebhookEndpoint:
         except _Late:
             detail = f"the body did not come within {self._limits.body_s:g} s; send it anew"
             visit.reason = detail
+            self._remember(source, scope, visit, HTTPStatus.REQUEST_TIMEOUT, detail)
             return _closing(_refusal(HTTPStatus.REQUEST_TIMEOUT, detail))
         except ClawbackError as error:
             visit.reason = str(error)
             told = _TOLD.get(type(error))
             answer = _Answer(*build_problem(error if told is None else type(error)(told)))
+            self._remember(source, scope, visit, answer.status, msgspec.json.decode(answer.body)["detail"])
             if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 visit.outcome = "failed"
             return _closing(answer) if body is None else answer
+
+    def _remember(self, source: Source | None, scope: Scope, visit: _Visit, status: int, detail: str) -> None:
+        """Let the source's owner see what its sender is told; nobody owns what leads to no source."""
+        if source is not None:
+            delivery_id = claimed_delivery_id(Headers(scope["headers"]), source.scheme)
+            refusal = Refusal(self._clock(), status, detail, visit.peer, delivery_id)
+            self._refusals.note(source.profile_id, source.id, refusal)
 
     async def _find(self, path: str, visit: _Visit) -> Source:
         target = _TARGET.fullmatch(path)

@@ -14,9 +14,9 @@ from msgspec import Struct
 from clawback.errors import BadPayload
 from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
 from clawback.webhooks.event_type import read_event_type
-from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Request
+from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Headers, Request
 from clawback.webhooks.routes import find_instruction
-from clawback.webhooks.signatures import InBody, InHeader, Row, verify
+from clawback.webhooks.signatures import SCHEMES, InBody, InHeader, Row, verify
 
 NO_ROUTE = "no_route"
 
@@ -95,6 +95,14 @@ def take(
             allowed_seconds=source.timeout_seconds,
         )
     )
+
+
+def claimed_delivery_id(headers: Headers, scheme: Scheme) -> str | None:
+    """Read what a request calls itself while nothing of it is verified: a stranger's text, of one short line."""
+    for row in SCHEMES.get(scheme, ()):
+        if isinstance(row.delivery, InHeader) and (claimed := headers.get(row.delivery.name)):
+            return claimed if len(claimed) <= MAX_TEXT_CHARACTERS and claimed.isprintable() else None
+    return None
 
 
 def _delivery_id(request: Request, row: Row | None) -> str | None:
