@@ -8,6 +8,7 @@ import pytest
 
 from clawback.errors import BadPayload, Unavailable
 from clawback.fabric import later, subjects
+from clawback.fabric.connection import Fabric
 from clawback.fabric.later import Relay, arm, armed_for, disarm
 from clawback.model import random_id
 from waiting import eventually
@@ -138,6 +139,70 @@ async def test_two_servers_take_each_message_once(fresh_fabric):
         await eventually(lambda: is_empty(fresh_fabric))
 
     assert sorted(one.names() + two.names()) == sorted(f"n{number}" for number in range(20))
+
+
+class Slow(Taker):
+    """Works on what it is given until it is told to end."""
+
+    def __init__(self):
+        super().__init__()
+        self.end = asyncio.Event()
+
+    async def __call__(self, due):
+        """Take what came due."""
+        await super().__call__(due)
+        await self.end.wait()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Give what a server is silent about to another one soon."""
+    monkeypatch.setattr(later, "ACK_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(later, "SIGN_SECONDS", 0.1)
+
+
+async def test_what_a_killed_server_worked_on_is_given_to_another_within_seconds(fresh_fabric, fresh_natsd):
+    """NATS hears nothing of it any more."""
+    killed, other = Slow(), Taker()
+    fabric = await Fabric.open(fresh_natsd.auth, name="killed")
+    async with relaying(fabric, KIND, killed):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: killed.taken)
+    await fabric.close()
+    async with relaying(fresh_fabric, KIND, other):
+        await eventually(lambda: other.taken, timeout=10)
+        await eventually(lambda: is_empty(fresh_fabric))
+
+    assert (killed.names(), other.names()) == (["a"], ["a"])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_a_server_still_works_on_is_given_to_no_other(fresh_fabric):
+    """However long it takes, within reason."""
+    slow, other = Slow(), Taker()
+    async with relaying(fresh_fabric, KIND, slow):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: slow.taken)
+        async with relaying(fresh_fabric, KIND, other):
+            await until(soon(3 * later.ACK_WAIT_SECONDS))
+            slow.end.set()
+            await eventually(lambda: is_empty(fresh_fabric))
+
+    assert (slow.names(), other.names()) == (["a"], [])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_a_handler_hangs_with_is_given_to_another(fresh_fabric, monkeypatch):
+    """A server that lives and gets nowhere must not keep it for ever."""
+    monkeypatch.setattr(later, "WORK_SECONDS", 0.3)
+    hanging, other = Slow(), Taker()
+    async with relaying(fresh_fabric, KIND, hanging):
+        await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"", {})
+        await eventually(lambda: hanging.taken)
+        async with relaying(fresh_fabric, KIND, other):
+            await eventually(lambda: len(hanging.taken) + len(other.taken) > 1)
+            hanging.end.set()
+            await eventually(lambda: is_empty(fresh_fabric))
 
 
 @pytest.mark.usefixtures("quick")

@@ -4,7 +4,9 @@ Messages that NATS publishes at a given time, and the relay that takes them wher
 `arm` stores a schedule (ADR-51) under the subject `later.at.…`; when its time comes NATS moves it to `later.due.…`, in
 the same stream. NATS is the clock, so no server has to be up then, and a time that is missed because NATS itself was
 down is made up for at its next start. Every server relays: what is due is given to one of them, whose handler does with
-it what it is for. A handler may see a message again, when its ack was lost, so it must be harmless to repeat.
+it what it is for. NATS hears from that server while the handler works; where it does not, because the server was killed
+or is frozen, another is given the message within seconds. So a handler may see a message again, or two at a time, and
+must be harmless to repeat.
 
 Only `@at` is used: the native cron and `@every` skip what comes due while NATS is down (measured on nats-server 2.15).
 """
@@ -13,7 +15,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -33,8 +35,14 @@ WORKERS = 4
 PULL_SECONDS = 20.0
 """How long a pull waits for something to come due. A lost one delays nothing else by more than this."""
 
-ACK_WAIT_SECONDS = 30.0
-"""What a server took and did not ack, because it was killed, is given to another after this time."""
+ACK_WAIT_SECONDS = 3.0
+"""What a server took and then was silent about, because it was killed, is given to another after this time."""
+
+SIGN_SECONDS = 1.0
+"""How often a server says that a handler still works on what it took: more than one sign may be late."""
+
+WORK_SECONDS = 30.0
+"""A handler that takes longer hangs: no more signs are given, and another server tries."""
 
 RETRY_SECONDS = 1.0
 """Before a message whose handler failed is given again."""
@@ -191,7 +199,8 @@ class Relay:
             await self._give_back(message)
             return
         try:
-            await handler(Due(profile_id, name, message.headers, message.data))
+            async with self._signs(message):
+                await handler(Due(profile_id, name, message.headers, message.data))
         except BadPayload as error:
             log.error("what came due at %s is dropped: %s", message.subject, error)  # noqa: TRY400 -- the sentence says it
         except ClawbackError as error:
@@ -206,6 +215,22 @@ class Relay:
         with contextlib.suppress(NotFound):
             # Not confirmed is given again, which does no harm.
             await self._fabric.request(message.reply, b"+ACK", timeout=ACK_TIMEOUT_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _signs(self, message: CoreMessage) -> AsyncIterator[None]:
+        """Tell NATS that the message is worked on, for as long as it may be."""
+
+        async def sign() -> None:
+            for _ in range(int(WORK_SECONDS / SIGN_SECONDS)):
+                await asyncio.sleep(SIGN_SECONDS)
+                with contextlib.suppress(Unavailable):  # the handler has to do with that itself
+                    await self._fabric.send(message.reply, b"+WPI")
+
+        signing = asyncio.create_task(sign(), name="relay signs")
+        try:
+            yield
+        finally:
+            signing.cancel()
 
     async def _give_back(self, message: CoreMessage) -> None:
         delay = json.dumps({"delay": int(RETRY_SECONDS * SECOND_NS)})
