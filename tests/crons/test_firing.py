@@ -12,6 +12,7 @@ from clawback.crons import firing
 from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, Crons, next_run, stamp
 from clawback.errors import Unavailable
 from clawback.fabric import later, subjects
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History
 from clawback.fabric.later import Due, Relay
@@ -219,6 +220,88 @@ async def test_an_event_that_was_acked_does_not_run_again(room):
     await room.crons.fire(room.due(cron, NOON + MINUTE))
 
     assert await room.runs(cron) == []
+
+
+async def test_an_event_that_another_server_ended_does_not_run_again(fresh_fabric, fresh_natsd, monkeypatch):
+    """Whoever stored it was killed before it said so anywhere, and then NATS was."""
+    killed = await Room.open(fresh_fabric)
+    other = await Room.open(await Fabric.open(fresh_natsd.auth, name="other"), killed.profile_id, killed.clock)
+    begin = killed.clock.now.replace(second=0, microsecond=0)
+    cron = await killed.make(since=begin)
+    due = killed.due(cron, begin + MINUTE)
+    killed.clock.now = begin + MINUTE
+    monkeypatch.setattr(killed.ledger, "note", lambda *_: None)
+    monkeypatch.setattr(killed.registry, "update_cron", unavailable)
+    with suppress(Unavailable):
+        await killed.crons.fire(due)
+    address = Address(other.profile_id, None)
+    shard = subjects.shard_of(other.profile_id, SHARDS)
+    (stored,) = await other.fabric.get_many(subjects.event_stream(shard), subjects.lane_filter(shard, address))
+    await other.events.may_end(address, decode_event(stored.headers, stored.data)[0])
+    await other.fabric.delete(subjects.event_stream(shard), stored.sequence)
+    fresh_natsd.restart()
+    await eventually(lambda: fired(other, due), timeout=15)
+
+    assert await other.runs(cron) == []
+    await other.fabric.close()
+
+
+async def unavailable(*_):
+    """Fail as if NATS were away."""
+    raise Unavailable("killed")
+
+
+async def fired(room, due):
+    """Whether a message is done with."""
+    with suppress(Unavailable):
+        await room.crons.fire(due)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("missed", Missed)
+async def test_what_ran_before_a_kill_is_not_skipped_after_it(room, missed, monkeypatch):
+    """Its server was killed before it could store that it had run, and others are back minutes later."""
+    cron = await room.make(missed=missed)
+    due = room.due(cron, NOON + MINUTE)
+    room.clock.now = NOON + MINUTE
+    with monkeypatch.context() as patch, suppress(Unavailable):
+        patch.setattr(room.registry, "update_cron", unavailable)
+        await room.crons.fire(due)
+    room.clock.now = NOON + 200 * MINUTE
+    await room.crons.fire(due)
+
+    kept = {Missed.ALL: range(101, 201), Missed.LATEST: [200], Missed.NONE: [200]}[missed]
+    assert await room.runs(cron) == [NOON + number * MINUTE for number in (1, *kept)]
+    ((_, text),) = await room.skipped()
+    assert text.startswith(f"{199 - len(kept)} runs that were due from 2031-03-03T12:02:00Z to ")
+
+
+async def test_what_was_skipped_before_a_kill_is_skipped_after_it(room, monkeypatch):
+    """And what ran has run, though by then a later one is the latest."""
+    cron = await room.make()
+    await later.disarm(room.fabric, KIND, room.profile_id, cron.id)
+    due = room.due(cron, NOON + MINUTE)
+    room.clock.now = NOON + 10 * MINUTE
+    with monkeypatch.context() as patch, suppress(Unavailable):
+        store = room.events.store
+
+        async def store_and_die(*arguments, **options):
+            await store(*arguments, **options)
+            raise Unavailable("killed")
+
+        patch.setattr(room.events, "store", store_and_die)
+        await room.crons.fire(due)
+    room.clock.now = NOON + 15 * MINUTE
+    await room.crons.fire(due)
+    again = await room.armed(cron)
+    await room.crons.fire(room.due(cron, again))
+
+    assert again == NOON + 10 * MINUTE
+    assert await room.runs(cron) == [NOON + number * MINUTE for number in (10, 15)]
+    second, first = [text for _, text in await room.skipped()]
+    assert first.startswith("9 runs that were due from 2031-03-03T12:01:00Z to 2031-03-03T12:09:00Z")
+    assert second.startswith("4 runs that were due from 2031-03-03T12:11:00Z to 2031-03-03T12:14:00Z")
 
 
 async def test_missed_runs_follow_the_policy_and_are_in_the_history(room):

@@ -6,6 +6,9 @@ to another server as well, so each step does no harm when it is repeated, and th
 ids follow from the cron and the due instant; `last_due`, below which nothing is ever due again; the next instant, armed
 only where none is. A server that is killed between them leaves a message that is not acked.
 
+Where runs were missed, what is to run depends on when somebody looks. So what was stored already is passed over first,
+and what is skipped is done with, in `last_due`, before anything runs.
+
 Due instants follow from each other and not from the time of day, so a clock that is set back repeats nothing.
 """
 
@@ -186,16 +189,40 @@ class Crons:
     async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
         assert cron.schedule is not None, "a cron has a schedule, or a time"
         expression, zone = parse_expression(cron.schedule), parse_zone(cron.timezone)
-        plan = plan_runs(expression, zone, first, self._now() - jitter(cron), cron.missed)
+        now = self._now() - jitter(cron)
+        plan = plan_runs(expression, zone, first, now, cron.missed)
         if plan.skipped:
+            begun = await self._pass_over_stored(cron, first, now)
+            if begun > now:
+                return await self._done(cron, plan.last, plan.last)
+            plan = plan_runs(expression, zone, begun, now, cron.missed)
+        if plan.last_skipped is not None:
             await self._note_missed(cron, plan)
+            # By the time that somebody else carries on, the policy might choose others: what is skipped stays so.
+            await self._done(cron, plan.last_skipped, None)
         ran = [due for due in plan.run if await self._run(cron, due)]
+        return await self._done(cron, plan.last, ran[-1] if ran else None)
+
+    async def _pass_over_stored(self, cron: Cron, first: datetime, now: datetime) -> datetime:
+        """Return the first due instant, at or after one, whose event no server has stored before it was killed."""
+        assert cron.schedule is not None, "the caller has looked"
+        waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id)
+        dues = due_times(parse_expression(cron.schedule), parse_zone(cron.timezone), first)
+        # They are stored in order, so the rest has not been.
+        while first <= now and (
+            (event_id := self._event_id(cron, first)) in waiting
+            or await self._events.was_accepted(cron.profile_id, event_id)
+        ):
+            first = next(dues)
+        return first
+
+    async def _done(self, cron: Cron, last_due: datetime, last_run_at: datetime | None) -> Cron:
+        """Store that all that was due until an instant is done with."""
 
         def done(current: Cron) -> Cron:
-            if current.last_due is not None and current.last_due >= plan.last:
+            if current.last_due is not None and current.last_due >= last_due:
                 return current
-            last_run = ran[-1] if ran else current.last_run_at
-            return msgspec.structs.replace(current, last_due=plan.last, last_run_at=last_run)
+            return msgspec.structs.replace(current, last_due=last_due, last_run_at=last_run_at or current.last_run_at)
 
         return await self._registry.update_cron(cron.profile_id, cron.id, done)
 

@@ -160,14 +160,14 @@ class EventStore:
 
     async def waiting_of_cron(self, profile_id: str, cron_id: str) -> set[str]:
         """
-        Name events of a cron that have not ended; of many in one line only the newest.
+        Name the events of a cron that have not ended.
 
         Raises:
             Unavailable: NATS did not answer.
         """
         shard = subjects.shard_of(profile_id, self._shards)
         line = subjects.maker_filter(shard, profile_id, subjects.cron_maker(cron_id))
-        stored = await self._fabric.get_last_many(subjects.event_stream(shard), line)
+        stored = [each async for each in self._fabric.walk(subjects.event_stream(shard), line)]
         stored += [each async for _, each in self.deferred(profile_id)]
         found = set()
         for each in stored:
@@ -176,6 +176,15 @@ class EventStore:
                 if event.cron_id == cron_id:
                     found.add(event.id)
         return found
+
+    async def was_accepted(self, profile_id: str, event_id: str) -> bool:
+        """
+        Tell whether the ledger has an event; one that still waits may be missing there.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        return await self._ledger.seen(profile_id, event_id)
 
     async def deferred(self, profile_id: str) -> AsyncIterator[tuple[Address, Stored]]:
         """
@@ -226,7 +235,10 @@ class EventStore:
             Unavailable: not yet, as NATS does not take the ledger's entry.
         """
         if event.delivery_id is not None:
-            await self._ledger.written(address.profile_id, event.id)
+            # What a cron stored comes again by itself if its server is killed, and to another server: it must find the
+            # entry. A webhook is spared the second write: it comes again only if its sender has reason to.
+            surely = event.origin is Origin.CRON
+            await self._ledger.written(address.profile_id, event.id, surely=surely)
 
     async def bury(self, address: Address, event: Event, body: bytes, *, reason: str) -> None:
         """

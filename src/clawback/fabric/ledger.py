@@ -122,17 +122,18 @@ class Ledger:
         if len(self._unwritten) >= MAX_BATCH:
             self._ripe.set()
 
-    async def written(self, profile_id: str, event_id: str) -> None:
+    async def written(self, profile_id: str, event_id: str, *, surely: bool = False) -> None:
         """
         Return when the ledger has an event that is about to leave its stream: now, for nearly all.
 
-        One that is known to be missing is written: the server that should have done so was killed first.
+        One that is known to be missing is written: the server that should have done so was killed first. With `surely`
+        one of which that is not known is written as well, maybe again: another server may still have to, or be dead.
 
         Raises:
             Unavailable: NATS did not take it within WRITTEN_SECONDS; it is tried on.
         """
         subject = subjects.seen_subject(profile_id, event_id)
-        if self._is_new(subject):
+        if self._is_new(subject) or (surely and not self._is_complete()):
             self.note(profile_id, event_id)
         try:
             async with asyncio.timeout(WRITTEN_SECONDS):
@@ -177,12 +178,16 @@ class Ledger:
         self._draining = False
 
     def _is_new(self, subject: str) -> bool:
+        return self._memory is not None and self._memory.excludes(subject) and self._is_complete()
+
+    def _is_complete(self) -> bool:
+        """Whether the memory has all that was noted anywhere."""
         memory = self._memory
         return (
             memory is not None
+            and not memory.full
             and memory.generation == self._fabric.generation
             and asyncio.get_running_loop().time() - memory.complete_at < TRUSTED_SECONDS
-            and memory.excludes(subject)
         )
 
     async def _read(self) -> None:
