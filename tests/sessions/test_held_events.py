@@ -330,9 +330,9 @@ async def test_a_timed_out_event_is_recorded_listed_and_replayed(url, token, fab
         replayed = await peer.ask("event_replay", eventId=event.id)
         with pytest.raises(Refused, match="there is no dead letter"):
             await peer.ask("event_replay", eventId=event.id)
+        left = await peer.ask("event_list", states=["timed_out", "dead"])
         await peer.ack(peer.events[1])
         again = await peer.event(3)
-        left = await peer.ask("event_list", states=["timed_out", "dead"])
 
     assert named(peer, "timed_out") == [event.id]
     assert (record["state"], record["timedOut"], record["reason"]) == ("timed_out", True, "timed_out")
