@@ -26,6 +26,7 @@ COMMANDS = [
     ["install"],
     ["channel"],
     ["doctor"],
+    ["trigger"],
     ["nats-env"],
 ]
 

@@ -1,16 +1,18 @@
-"""What an operator does straight through NATS, whether `clawback serve` runs or not: tokens, and the way there."""
+"""What an operator does straight through NATS, whether `clawback serve` runs or not: tokens, secrets, the way there."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from clawback.accounts.profiles import check_profile_name, ensure_profile
 from clawback.accounts.tokens import MadeToken, SeenToken, Tokens, check_label
+from clawback.accounts.vault import load_vault
 from clawback.errors import NotFound
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats, is_running, read_auth
 from clawback.fabric.last_seen import LastSeen
 from clawback.fabric.registry import Registry
-from clawback.model import Profile
+from clawback.model import Profile, Scheme, Source
 from clawback.settings import ServerSettings
 
 PATIENCE_SECONDS = 3.0
@@ -41,10 +43,7 @@ async def list_tokens(settings: ServerSettings, profile_name: str) -> Sequence[S
         ConfigError, Unavailable: there is no NATS to ask.
     """
     async with _open_registry(settings) as (registry, tokens):
-        profile = await registry.find_profile_named(check_profile_name(profile_name))
-        if profile is None:
-            names = ", ".join(each.name for each in registry.list_profiles()) or "none yet"
-            raise NotFound(f"there is no profile {profile_name}; there are: {names}")
+        profile = await _find_profile(registry, profile_name)
         return await tokens.of_profile(profile.id)
 
 
@@ -63,6 +62,41 @@ async def revoke_token(settings: ServerSettings, token_id: str) -> None:
     raise NotFound(f"there is no token {token_id}; `clawback token list` shows the ids")
 
 
+async def open_source(
+    settings: ServerSettings, profile_name: str, slug: str | None, scheme: Scheme | None
+) -> tuple[str, Source, bytes]:
+    """
+    Find a source of a profile, and return its public URL, itself, and its newest secret, empty where it has none.
+
+    Without a slug it is the only one that the scheme fits.
+
+    Raises:
+        NotFound: there is no such profile or source, or several; names those there are.
+        SecretUnreadable, ConfigError: the secret does not open with the master key of these settings.
+        Unavailable: there is no NATS to ask.
+    """
+    async with _open_registry(settings) as (registry, _):
+        profile = await _find_profile(registry, profile_name)
+        sources = registry.list_sources(profile.id)
+        source = _pick(sources, profile_name, slug, scheme)
+    url = f"{settings.public_url}/webhooks/{profile.webhook_id}/{source.slug}"
+    secrets = source.secrets_at(datetime.now(UTC))
+    if not secrets:
+        return url, source, b""
+    vault = load_vault(settings.master_key, settings.data_dir)
+    return url, source, vault.open(secrets[0], profile_id=profile.id, source_id=source.id)
+
+
+def _pick(sources: Sequence[Source], profile_name: str, slug: str | None, scheme: Scheme | None) -> Source:
+    fitting = [source for source in sources if (source.slug == slug if slug is not None else source.scheme is scheme)]
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = f"named {slug!a}" if slug is not None else f"of type {scheme}"
+    there_are = ", ".join(f"{source.slug} ({source.scheme})" for source in sources) or "none yet"
+    found = f"{len(fitting)} sources" if fitting else "no source"
+    raise NotFound(f"the profile {profile_name} has {found} {wanted}: choose with --source; there are: {there_are}")
+
+
 def nats_auth(settings: ServerSettings) -> NatsAuth:
     """
     Say how to reach the NATS of these settings.
@@ -73,6 +107,14 @@ def nats_auth(settings: ServerSettings) -> NatsAuth:
     if settings.nats_url is not None:
         return NatsAuth(settings.nats_url, settings.nats_user, settings.nats_password)
     return read_auth(settings.data_dir)
+
+
+async def _find_profile(registry: Registry, name: str) -> Profile:
+    profile = await registry.find_profile_named(check_profile_name(name))
+    if profile is None:
+        names = ", ".join(each.name for each in registry.list_profiles()) or "none yet"
+        raise NotFound(f"there is no profile {name}; there are: {names}")
+    return profile
 
 
 @asynccontextmanager

@@ -153,7 +153,7 @@ def _login(arguments: argparse.Namespace) -> int:
              " --token-stdin does not.")  # fmt: skip
         token = arguments.token
     elif arguments.token_stdin:
-        token = _read_token()
+        token = _read_line("Token: ")
     else:
         raise ConfigError(
             "login needs a token: make one on the server's machine with `clawback token create`, or where both are on"
@@ -183,6 +183,34 @@ def _install(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _trigger(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.commands.samples import list_samples
+    from clawback.commands.trigger import choose_shot, describe, given_target, own_target, shoot
+
+    if arguments.list:
+        print("\n".join(list_samples()))
+        return 0
+    if arguments.sample is None:
+        raise ConfigError("trigger needs the name of a sample, such as github.pull_request.opened; --list names them")
+    shot = choose_shot(arguments.sample, arguments.body, arguments.event)
+    if arguments.url is None:
+        if arguments.secret_stdin or arguments.secret_file:
+            raise ConfigError("a secret is for --url; a source of this machine's server is signed with its own")
+        settings = _load_settings(arguments)
+        target = asyncio.run(own_target(settings, arguments.profile, arguments.source, shot.scheme))
+    else:
+        secret = _read_line("Secret: ") if arguments.secret_stdin else None
+        target = given_target(arguments.url, arguments.source, secret, arguments.secret_file, shot.scheme)
+    answer = asyncio.run(shoot(target, shot))
+    if arguments.json:
+        _print_json(answer)
+    else:
+        print(describe(answer))
+    return 0
+
+
 def _nats_env(arguments: argparse.Namespace) -> int:
     import shlex
 
@@ -204,7 +232,7 @@ def _nats_env(arguments: argparse.Namespace) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    from clawback.settings import CONFIG_FILE_NAME, SETTINGS
+    from clawback.settings import SETTINGS
 
     parser = argparse.ArgumentParser(
         prog="clawback",
@@ -213,21 +241,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"clawback {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(
-        group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command, summary: str
-    ) -> argparse.ArgumentParser:
-        added = group.add_parser(name, help=summary, description=summary)
-        added.set_defaults(command=command)
-        return added
-
-    def add_settings(added: argparse.ArgumentParser, *names: str) -> None:
-        for setting in SETTINGS:
-            if setting.name in names:
-                flag = "--" + setting.name.replace("_", "-")
-                added.add_argument(flag, metavar=setting.name.upper(), help=setting.help)
-        added.add_argument(
-            "--config", metavar="FILE", help=f"settings as TOML (default: {CONFIG_FILE_NAME} in the data directory)"
-        )
+    add, add_settings = _add, _add_settings
 
     serve = add(commands, "serve", _serve, "Run the server, until Ctrl-C.")
     add_settings(serve, *(setting.name for setting in SETTINGS if setting.flag))
@@ -261,12 +275,52 @@ def _build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--probe", action="store_true", help="also send an event of its own through the whole way")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
+    _add_trigger(commands)
+
     nats_env = add(
         commands, "nats-env", _nats_env, "Print the server's NATS login for the nats CLI, as shell commands."
     )
     add_settings(nats_env, "data_dir", "nats_url")
     nats_env.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_trigger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    trigger = _add(commands, "trigger", _trigger, "Send a signed sample to a webhook source, as its service would.")
+    trigger.add_argument("sample", metavar="SAMPLE", nargs="?", help="such as github.pull_request.opened, or generic")
+    trigger.add_argument("--list", action="store_true", help="name the samples")
+    trigger.add_argument("--source", metavar="SLUG", help="which source (default: the only one of the sample's type)")
+    trigger.add_argument("--profile", default="default", help="whose source (default: default)")
+    trigger.add_argument("--url", help="a source of any server, by its URL; needs its secret")
+    given = trigger.add_mutually_exclusive_group()
+    given.add_argument("--secret-stdin", action="store_true", help="read the secret from standard input")
+    given.add_argument(
+        "--secret-file", type=Path, metavar="FILE", help="read the secret from a file that is yours alone"
+    )
+    trigger.add_argument("--body", type=Path, metavar="FILE", help="send this instead of the sample, byte for byte")
+    trigger.add_argument("--event", metavar="TYPE", help="the event type for the header, where the type has one")
+    trigger.add_argument("--json", action="store_true", help="print the server's answer")
+    _add_settings(trigger, "data_dir", "nats_url", "public_url")
+
+
+def _add(
+    group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command, summary: str
+) -> argparse.ArgumentParser:
+    added = group.add_parser(name, help=summary, description=summary)
+    added.set_defaults(command=command)
+    return added
+
+
+def _add_settings(added: argparse.ArgumentParser, *names: str) -> None:
+    from clawback.settings import CONFIG_FILE_NAME, SETTINGS
+
+    for setting in SETTINGS:
+        if setting.name in names:
+            flag = "--" + setting.name.replace("_", "-")
+            added.add_argument(flag, metavar=setting.name.upper(), help=setting.help)
+    added.add_argument(
+        "--config", metavar="FILE", help=f"settings as TOML (default: {CONFIG_FILE_NAME} in the data directory)"
+    )
 
 
 def _load_settings(arguments: argparse.Namespace) -> "ServerSettings":
@@ -278,12 +332,12 @@ def _load_settings(arguments: argparse.Namespace) -> "ServerSettings":
     return load_settings(flags, os.environ)
 
 
-def _read_token() -> str:
-    """Read the token from stdin, without an echo where a person types it."""
+def _read_line(prompt: str) -> str:
+    """Read a token or secret from stdin, without an echo where a person types it."""
     if sys.stdin.isatty():
         import getpass
 
-        return getpass.getpass("Token: ").strip()
+        return getpass.getpass(prompt).strip()
     return sys.stdin.readline().strip()
 
 

@@ -1,0 +1,69 @@
+"""The samples: each is what its scheme's source takes, under the event type in its name."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+import senders
+from clawback.commands import samples
+from clawback.errors import Rejected
+from clawback.model import Scheme
+from clawback.webhooks.event_type import read_event_type
+from clawback.webhooks.request import Headers, Request
+from clawback.webhooks.signatures import verify
+from clawback.webhooks.signing import sign
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+GITLAB_TYPES = {"push": "Push Hook", "merge_request": "Merge Request Hook"}
+
+
+def sent(name, delivery_id="abc"):
+    """Build the request that a sample becomes."""
+    sample = samples.find_sample(name)
+    secret = b"" if sample.scheme is Scheme.NONE else senders.secret_for(sample.scheme)
+    body = samples.freshen(sample.scheme, sample.body, delivery_id, NOW)
+    headers = sign(sample.scheme, body, secret, delivery_id=delivery_id, now=NOW)
+    headers += samples.type_header(sample.scheme, sample.kind).items()
+    return sample, secret, Request(Headers(senders.raw(headers)), body)
+
+
+@pytest.mark.parametrize("name", samples.list_samples())
+def test_a_sample_is_verified_and_has_its_event_type(name):
+    """As its own server would see it."""
+    sample, secret, request = sent(name)
+    expected = {Scheme.GITLAB: GITLAB_TYPES.get(sample.kind), Scheme.GENERIC: "", Scheme.NONE: ""}
+
+    verify(request, sample.scheme, [secret], NOW)
+    assert read_event_type(request, sample.scheme, None) == expected.get(sample.scheme, sample.kind)
+
+
+@pytest.mark.parametrize("scheme", [Scheme.STRIPE, Scheme.SLACK])
+def test_each_sending_is_another_delivery(scheme):
+    """Where the id is in the body, it is made anew; the rest stays."""
+    first, second = (msgspec.json.decode(sent(str(scheme), each)[2].body) for each in ("abc", "def"))
+    differing = {name for name in first if first[name] != second[name]}
+
+    assert differing == ({"id"} if scheme is Scheme.STRIPE else {"event_id"})
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_every_scheme_has_a_sample(scheme):
+    """Its name alone is one."""
+    assert samples.find_sample(scheme).scheme is scheme
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("github.pull_request.openend", "near it are: github.pull_request.opened"),
+        ("stripe.nothing", "near it are: stripe."),
+        ("githup.push", "'githup' is no type of source; there are: github, stripe"),
+        ("", "is no type of source"),
+        ("github.../../../README", "there is no sample"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_near_ones(name, message):
+    """Also one that would lead out of the folder."""
+    with pytest.raises(Rejected, match=message):
+        samples.find_sample(name)
