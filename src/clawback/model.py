@@ -275,7 +275,12 @@ class Lease(Record, frozen=True):
 
 
 class HistoryRecord(Record, frozen=True):
-    """How one event ended, or is: one entry of `event_history`. `duration_ms` runs from delivery to the end."""
+    """
+    How one event ended, or is: one entry of `event_history`.
+
+    `duration_ms` runs from the last delivery to the end. `created_at` is when the event was accepted; older records
+    have none.
+    """
 
     event_id: str
     source: str
@@ -290,6 +295,7 @@ class HistoryRecord(Record, frozen=True):
     attempts: int = 0
     session_tag: str | None = None
     reason: str | None = None
+    created_at: datetime | None = None
 
 
 class Refusal(Record, frozen=True):

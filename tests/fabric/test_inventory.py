@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from clawback.errors import BadPayload
@@ -135,3 +136,81 @@ async def test_what_came_due_and_is_no_event_is_refused(events, address):
     ):
         with pytest.raises(BadPayload):
             await events.take_back(Due(address.profile_id, "evt_a", headers, b""))
+
+
+async def test_a_lane_shows_what_is_held_and_what_leaves_next(fabric, events, inventory, address):
+    """Held in the stack's order, the first that wait in the order they leave, the others counted."""
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    stream = subjects.event_stream(shard)
+    held = []
+    for number, priority in enumerate((Priority.NORMAL, Priority.INTERRUPT)):
+        event = msgspec.structs.replace(an_event(), priority=priority)
+        await events.store(address, event, b"", maker=MAKER, patience_s=5)
+        line = subjects.event_subject(shard, address, priority, MAKER)
+        stored = await fabric.get(stream, subject=line)
+        held.append(Held(event.id, stored.sequence, priority, attempt=number + 1))
+    await Stacks(fabric, SHARDS).store(address, held)
+    normal = [await store(events, address) for _ in range(3)]
+    urgent = msgspec.structs.replace(an_event(), priority=Priority.PRIORITY)
+    await events.store(address, urgent, b"", maker=MAKER, patience_s=5)
+    other = Address(address.profile_id)
+    elsewhere = await store(events, other)
+    deferred = an_event(attempts=1)
+    returns_at = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(address, deferred, b"", sequence=stored.sequence, at=returns_at)
+    untagged, tagged = await inventory.lanes(address.profile_id, first=2, most=10)
+
+    assert (tagged.address, untagged.address) == (address, other)
+    assert [(item.event_id, item.attempts, item.state) for item in tagged.held] == [
+        (each.event_id, each.attempt, EventState.OFFERED) for each in held
+    ]
+    assert [item.event_id for item in tagged.first] == [urgent.id, normal[0]]
+    assert tagged.waiting == 4
+    assert [item.event_id for item in untagged.first] == [elsewhere]
+    assert [item.event_id for item in tagged.deferred] == [deferred.id]
+    assert (untagged.waiting, untagged.held, untagged.deferred) == (1, [], [])
+    assert await inventory.lanes(random_id(16), first=2, most=10) == []
+    assert len(await inventory.lanes(address.profile_id, first=2, most=1)) == 1
+
+
+async def test_an_event_is_found_wherever_it_is(fabric, events, inventory, address):
+    """In its line, on a stack, out of line or dead; by nobody of another profile, nor by a wildcard."""
+    waiting = await store(events, address, b"waits")
+    held = await store(events, address, b"is held")
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    line = subjects.event_subject(shard, address, Priority.NORMAL, MAKER)
+    stored = await fabric.get(subjects.event_stream(shard), subject=line)
+    await Stacks(fabric, SHARDS).store(address, [Held(held, stored.sequence, Priority.NORMAL, attempt=3)])
+    dead, deferred = an_event(attempts=2), an_event(attempts=1)
+    await events.bury(address, dead, b"is dead", reason="crash_loop")
+    returns_at = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(address, deferred, b"returns", sequence=stored.sequence, at=returns_at)
+    found = [await inventory.find(address.profile_id, id_) for id_ in (waiting, held, dead.id, deferred.id)]
+
+    assert [(each.item.event_id, each.item.state, each.item.attempts, each.stored.data) for each in found] == [
+        (waiting, EventState.QUEUED, 0, b"waits"),
+        (held, EventState.OFFERED, 3, b"is held"),
+        (dead.id, EventState.DEAD, 2, b"is dead"),
+        (deferred.id, EventState.QUEUED, 1, b"returns"),
+    ]
+    assert found[1].item.held.attempt == 3
+    assert found[3].item.returns_at is not None
+    for unknown in (new_id("evt"), "*", ">", "", "evt.x"):
+        assert await inventory.find(address.profile_id, unknown) is None
+    assert await inventory.find(random_id(16), waiting) is None
+
+
+async def test_a_list_of_the_dead_does_not_read_what_waits(events, inventory, address, monkeypatch):
+    """A hundred thousand events may wait."""
+    await store(events, address)
+    dead = an_event()
+    await events.bury(address, dead, b"", reason="failed")
+    read = []
+    walk = inventory._fabric.walk
+    monkeypatch.setattr(
+        inventory._fabric, "walk", lambda stream, subject_filter: read.append(stream) or walk(stream, subject_filter)
+    )
+    found = await inventory.oldest(address.profile_id, limit=10, states={EventState.DEAD})
+
+    assert [item.event_id for item in found] == [dead.id]
+    assert read == ["DEAD"]

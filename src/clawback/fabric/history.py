@@ -80,6 +80,18 @@ class History:
             stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
         return [record for record in _fold(stored) if record.state in states][:limit]
 
+    async def of_event(self, profile_id: str, event_id: str) -> list[HistoryRecord]:
+        """
+        List every record of an event that is still kept, oldest first.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
+        stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
+        stored.sort(key=lambda each: each.sequence)
+        return [record for each in stored if (record := _read(each)) is not None and record.event_id == event_id]
+
     async def _store(self, subject: str, record: HistoryRecord) -> None:
         message_id = f"{subject}:{record.event_id}:{record.state}:{record.attempts}"
         await self._fabric.publish(subject, encode_json(record), message_id=message_id)
@@ -89,11 +101,16 @@ def _fold(stored: Iterable[Stored]) -> list[HistoryRecord]:
     """Read the newest record of each event, newest first; a late ack makes its event the newest."""
     found: dict[str, HistoryRecord] = {}
     for each in sorted(stored, key=lambda one: one.sequence, reverse=True):
-        try:
-            record = _decoder.decode(each.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # One spoilt record does not hide the others. Its text may quote somebody's data.
-            log.error("history record %d cannot be read and is left out", each.sequence)  # noqa: TRY400 -- the error may quote data
-            continue
-        found.setdefault(record.event_id, record)
+        record = _read(each)
+        if record is not None:
+            found.setdefault(record.event_id, record)
     return list(found.values())
+
+
+def _read(stored: Stored) -> HistoryRecord | None:
+    try:
+        return _decoder.decode(stored.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # One spoilt record does not hide the others. Its text may quote somebody's data.
+        log.error("history record %d cannot be read and is left out", stored.sequence)  # noqa: TRY400 -- the error may quote data
+        return None

@@ -6,7 +6,7 @@ It is read from the streams themselves, so it is never out of date and costs not
 """
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 
 from msgspec import Struct
@@ -17,10 +17,13 @@ from clawback.fabric.connection import Fabric, Stored
 from clawback.fabric.events import DEAD_STREAM, EventStore, decode_event_header
 from clawback.fabric.later import armed_for
 from clawback.fabric.stacks import Stacks
-from clawback.model import Address, Event, EventState
+from clawback.model import Address, Event, EventState, Held, Priority
 
 LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.TIMED_OUT, EventState.DEAD)
 """The states of what has not ended well: it waits, a session holds it, or it is a dead letter."""
+
+_LIVE = frozenset({EventState.QUEUED, EventState.OFFERED})
+_DEAD = frozenset({EventState.TIMED_OUT, EventState.DEAD})
 
 
 class Item(Struct, frozen=True):
@@ -28,7 +31,8 @@ class Item(Struct, frozen=True):
     An event that waits, is held, or is dead.
 
     `event` is None for a dead letter that nobody can read. `since` is when it came to where it is, `attempts` how often
-    it was delivered, `returns_at` when a deferred one goes back into its line, `reason` why a dead one is.
+    it was delivered, `returns_at` when a deferred one goes back into its line, `reason` why a dead one is,
+    `held` how its session has it.
     """
 
     event_id: str
@@ -39,6 +43,28 @@ class Item(Struct, frozen=True):
     attempts: int = 0
     returns_at: datetime | None = None
     reason: str | None = None
+    held: Held | None = None
+
+
+class Lane(Struct, frozen=True):
+    """
+    What is at an address: `held` by its session, active event last, and the first that wait, in the order they leave.
+
+    `waiting` counts all that wait in the lines, `deferred` are the first that wait out of line.
+    """
+
+    address: Address
+    held: list[Item]
+    first: list[Item]
+    waiting: int
+    deferred: list[Item]
+
+
+class Found(Struct, frozen=True):
+    """One event where it is stored: what the list says of it, and its message."""
+
+    item: Item
+    stored: Stored
 
 
 class Inventory:
@@ -62,7 +88,12 @@ class Inventory:
             Unavailable: NATS did not answer.
         """
         found: list[Item] = []
-        for items in (self._waiting(profile_id, at), self._deferred(profile_id, at), self._dead(profile_id, at)):
+        places: list[AsyncGenerator[Item, None]] = []
+        if not _LIVE.isdisjoint(states):
+            places += [self._waiting(profile_id, at), self._deferred(profile_id, at)]
+        if not _DEAD.isdisjoint(states):
+            places.append(self._dead(profile_id, at))
+        for items in places:
             taken = 0
             async with aclosing(items):
                 async for item in items:
@@ -73,6 +104,86 @@ class Inventory:
                         break
         return sorted(found, key=lambda item: item.since)[:limit]
 
+    async def lanes(self, profile_id: str, *, first: int, most: int) -> list[Lane]:
+        """
+        List what is at a profile's addresses, of `most` of them, with the `first` that wait at each.
+
+        However much waits, this reads little more than it returns.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        shard = subjects.shard_of(profile_id, self._shards)
+        stream = subjects.event_stream(shard)
+        stored: dict[Address, int] = {}
+        for subject, count in (await self._fabric.counts(stream, subjects.profile_filter(shard, profile_id))).items():
+            with suppress(ValueError):  # a stranger's: no address of ours
+                address = subjects.parse_event_subject(subject).address
+                stored[address] = stored.get(address, 0) + count
+        deferred: dict[Address, list[Item]] = {}
+        async with aclosing(self._deferred(profile_id, None)) as items:
+            async for item in items:
+                deferred.setdefault(item.address, []).append(item)
+                if sum(map(len, deferred.values())) == most:
+                    break
+        lanes = []
+        for address in sorted(stored.keys() | deferred.keys(), key=lambda address: address.tag or "")[:most]:
+            held = await self._held(address)
+            waiting = max(stored.get(address, 0) - len(held), 0)
+            waits = await self._first(address, first, {item.event_id for item in held}) if waiting else []
+            lanes.append(Lane(address, held, waits, waiting, deferred.get(address, [])))
+        return lanes
+
+    async def find(self, profile_id: str, event_id: str) -> Found | None:
+        """
+        Find an event of a profile where it waits, is held, was put off or is dead; `event_id` may be anybody's text.
+
+        What waits in line has no index: this reads through it.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        dead = await self._events.find_dead(profile_id, event_id)
+        if dead is not None:
+            return Found(_dead_item(dead), dead)
+        async for address, stored in self._events.deferred(profile_id):
+            event = _event_of(stored)
+            if event is not None and event.id == event_id:
+                return Found(_deferred_item(address, stored, event), stored)
+        shard = subjects.shard_of(profile_id, self._shards)
+        stream = subjects.event_stream(shard)
+        held = await self._stacks.held_by_profile(profile_id)
+        for sequence, holding in held.items():
+            if holding.event_id == event_id and (stored_now := await self._fabric.get(stream, sequence=sequence)):
+                event = _event_of(stored_now)
+                if event is not None:
+                    return Found(_stored_item(stored_now, event, holding), stored_now)
+        async for stored in self._fabric.walk(stream, subjects.profile_filter(shard, profile_id)):
+            event = _event_of(stored)
+            if event is not None and event.id == event_id:
+                return Found(_stored_item(stored, event, held.get(stored.sequence)), stored)
+        return None
+
+    async def _held(self, address: Address) -> list[Item]:
+        return [
+            _stored_item(stored, event, holding)
+            for holding, stored in await self._stacks.restore(address)
+            if (event := _event_of(stored)) is not None
+        ]
+
+    async def _first(self, address: Address, limit: int, held: Collection[str]) -> list[Item]:
+        shard = subjects.shard_of(address.profile_id, self._shards)
+        found: list[Item] = []
+        for priority in (Priority.INTERRUPT, Priority.PRIORITY, Priority.NORMAL):
+            line = subjects.line_filter(shard, address, priority)
+            async for stored in self._fabric.walk(subjects.event_stream(shard), line):
+                if len(found) == limit:
+                    return found
+                event = _event_of(stored)
+                if event is not None and event.id not in held:
+                    found.append(_stored_item(stored, event, None))
+        return found
+
     async def _waiting(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
         held = await self._stacks.held_by_profile(profile_id)
         shard = subjects.shard_of(profile_id, self._shards)
@@ -81,27 +192,38 @@ class Inventory:
             event = _event_of(stored)
             if event is None:
                 continue  # it becomes a dead letter when its turn comes
-            address = subjects.parse_event_subject(stored.subject).address
-            holding = held.get(stored.sequence)
-            state = EventState.QUEUED if holding is None else EventState.OFFERED
-            attempts = event.attempts if holding is None else holding.attempt
-            yield Item(event.id, state, address, stored.time, event, attempts)
+            yield _stored_item(stored, event, held.get(stored.sequence))
 
     async def _deferred(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
         async for address, stored in self._events.deferred(profile_id):
             event = _event_of(stored)
             if event is not None and at in (None, address):
-                returns_at = armed_for(stored.headers)
-                yield Item(event.id, EventState.QUEUED, address, stored.time, event, event.attempts, returns_at)
+                yield _deferred_item(address, stored, event)
 
     async def _dead(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
         subject_filter = subjects.profile_dead_filter(profile_id) if at is None else subjects.address_dead_filter(at)
         async for stored in self._fabric.walk(DEAD_STREAM, subject_filter):
-            address, reason, event_id = subjects.parse_dead_subject(stored.subject)
-            state = EventState.TIMED_OUT if reason == EventState.TIMED_OUT else EventState.DEAD
-            event = _event_of(stored)
-            attempts = 0 if event is None else event.attempts
-            yield Item(event_id, state, address, stored.time, event, attempts, reason=reason)
+            yield _dead_item(stored)
+
+
+def _stored_item(stored: Stored, event: Event, holding: Held | None) -> Item:
+    address = subjects.parse_event_subject(stored.subject).address
+    state = EventState.QUEUED if holding is None else EventState.OFFERED
+    attempts = event.attempts if holding is None else holding.attempt
+    return Item(event.id, state, address, stored.time, event, attempts, held=holding)
+
+
+def _deferred_item(address: Address, stored: Stored, event: Event) -> Item:
+    returns_at = armed_for(stored.headers)
+    return Item(event.id, EventState.QUEUED, address, stored.time, event, event.attempts, returns_at)
+
+
+def _dead_item(stored: Stored) -> Item:
+    address, reason, event_id = subjects.parse_dead_subject(stored.subject)
+    state = EventState.TIMED_OUT if reason == EventState.TIMED_OUT else EventState.DEAD
+    event = _event_of(stored)
+    attempts = 0 if event is None else event.attempts
+    return Item(event_id, state, address, stored.time, event, attempts, reason=reason)
 
 
 def _event_of(stored: Stored) -> Event | None:

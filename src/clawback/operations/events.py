@@ -1,20 +1,22 @@
 """Events that have not ended, or not well: what a session holds, what waits, and what is dead."""
 
+import asyncio
 import base64
 import hmac
 import logging
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clawback import wire
 from clawback.errors import BadPayload, NotFound, Rejected
 from clawback.fabric.connection import Stored
-from clawback.fabric.inventory import LISTED, Item
-from clawback.fabric.subjects import normalise_tag
-from clawback.model import Address, EventState, Priority
+from clawback.fabric.events import decode_event
+from clawback.fabric.inventory import LISTED, Found, Item
+from clawback.fabric.subjects import is_id, normalise_tag
+from clawback.model import Address, EventState, HistoryRecord, Priority
 from clawback.operations.caller import Caller, Services
-from clawback.operations.history import check_limit
+from clawback.operations.history import MAX_LIMIT, answer_record, check_limit
 
 MAX_EXTENSION_SECONDS = 24 * 3600
 """A day at a time; an event may be extended again."""
@@ -23,6 +25,12 @@ MAX_DELAY_SECONDS = 30 * 24 * 3600
 """Later than this is a matter for a cron."""
 
 MAX_REASON_CHARACTERS = 1000
+
+LANE_EVENTS = 5
+"""Of what waits at an address; the rest is counted."""
+
+MAX_PAYLOAD_CHARACTERS = 200_000
+"""What a session is given of a payload too."""
 
 log = logging.getLogger("clawback.operations")
 
@@ -90,6 +98,96 @@ async def list_events(services: Services, caller: Caller, request: wire.EventLis
     at = None if request.session_tag is None else Address(caller.profile_id, normalise_tag(request.session_tag))
     items = await services.inventory.oldest(caller.profile_id, limit=limit, states=states, at=at)
     return [_answer(item) for item in items]
+
+
+async def list_lanes(services: Services, caller: Caller) -> list[dict[str, Any]]:
+    """
+    List what is at the addresses of the caller's profile: what sessions hold, what leaves next, how much waits.
+
+    Of `held` the last is the active event, those before it are suspended. `next` are the first of `waiting`, in the
+    order in which they leave; `deferred` wait out of line.
+
+    Raises:
+        Unavailable: NATS does not answer.
+    """
+    lanes = await services.inventory.lanes(caller.profile_id, first=LANE_EVENTS, most=MAX_LIMIT)
+    return [
+        {
+            "sessionTag": lane.address.tag,
+            "held": [_answer(item) for item in lane.held],
+            "next": [_answer(item) for item in lane.first],
+            "waiting": lane.waiting,
+            "deferred": [_answer(item) for item in lane.deferred],
+        }
+        for lane in lanes
+    ]
+
+
+async def fetch_event(services: Services, caller: Caller, event_id: str) -> dict[str, Any]:
+    """
+    Return one event of the caller's profile: where it is, how it got there, and its payload as long as that is stored.
+
+    `timeline` has what is known of its way, oldest first: `{state, at, attempt?, reason?, summary?, returnsAt?}`.
+    `payload` is None once the event has ended, since an ack deletes it (docs/adr/0003); else `{text, bytes, encoding?,
+    cut?}`: text of at most MAX_PAYLOAD_CHARACTERS, which are base64 where `encoding` says so.
+
+    Raises:
+        NotFound: the profile has no such event, or has forgotten it.
+        Unavailable: NATS does not answer.
+    """
+    found = await services.inventory.find(caller.profile_id, event_id) if is_id(event_id) else None
+    records = await services.history.of_event(caller.profile_id, event_id)
+    if found is None and not records:
+        raise NotFound(
+            f"there is no event {event_id[:80]!a}: it may have ended so long ago that the history has forgotten it"
+        )
+    answer = answer_record(records[-1]) if found is None else _answer(found.item)
+    if found is not None and (event := found.item.event) is not None:
+        answer |= {"skill": event.skill or "", "deliveryId": event.delivery_id, "replay": event.replay}
+    return answer | {
+        "timeline": build_timeline(None if found is None else found.item, records),
+        "payload": None if found is None else await _payload(found),
+    }
+
+
+def build_timeline(item: Item | None, records: Sequence[HistoryRecord]) -> list[dict[str, Any]]:
+    """Tell an event's way from what is stored of it: itself, if it is still there, and its history, oldest first."""
+    steps: list[dict[str, Any]] = []
+    event = None if item is None else item.event
+    created_at = event.created_at if event is not None else next((each.created_at for each in records), None)
+    if created_at is not None:
+        steps.append({"state": EventState.QUEUED.value, "at": created_at})
+    # A late ack repeats its record with a summary: the newest of each end is what is known of it.
+    for record in {(each.state, each.completed_at): each for each in records}.values():
+        if record.duration_ms:
+            delivered_at = record.completed_at - timedelta(milliseconds=record.duration_ms)
+            steps.append({"state": EventState.OFFERED.value, "at": delivered_at, "attempt": record.attempts})
+        ended = {"state": record.state.value, "at": record.completed_at}
+        steps.append(ended | {k: v for k, v in (("reason", record.reason), ("summary", record.summary)) if v})
+    if item is not None and item.held is not None and item.held.delivered_at:
+        delivered_at = datetime.fromtimestamp(item.held.delivered_at, UTC)
+        steps.append({"state": EventState.OFFERED.value, "at": delivered_at, "attempt": item.attempts})
+    if item is not None and item.returns_at is not None:
+        steps.append({"state": EventState.QUEUED.value, "at": item.since, "returnsAt": item.returns_at})
+    if item is not None and item.reason is not None and not records:
+        steps.append({"state": item.state.value, "at": item.since, "reason": item.reason})
+    return steps
+
+
+async def _payload(found: Found) -> dict[str, Any] | None:
+    try:
+        # In a thread: it may have to be decompressed.
+        _, body = await asyncio.to_thread(decode_event, found.stored.headers, found.stored.data)
+    except BadPayload:
+        return None
+    try:
+        text, encoding = body.decode(), None
+    except UnicodeDecodeError:
+        text, encoding = base64.b64encode(body[:MAX_PAYLOAD_CHARACTERS]).decode(), "base64"
+    payload = {"text": text[:MAX_PAYLOAD_CHARACTERS], "bytes": len(body)}
+    if encoding is not None:
+        payload["encoding"] = encoding
+    return payload | {"cut": True} if len(text) > MAX_PAYLOAD_CHARACTERS else payload
 
 
 async def replay_event(services: Services, caller: Caller, request: wire.EventReplay) -> dict[str, Any]:

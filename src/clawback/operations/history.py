@@ -26,7 +26,7 @@ async def event_history(services: Services, caller: Caller, request: wire.EventH
     """
     limit, states = check_limit(request.limit), check_states(request.states)
     records = await services.history.newest(caller.profile_id, limit=limit, states=states)
-    return [_answer(record) for record in records]
+    return [answer_record(record) for record in records]
 
 
 def check_limit(limit: int | None) -> int:
@@ -64,7 +64,8 @@ def check_states(states: Sequence[str] | None) -> Collection[EventState]:
     return frozenset(EventState(state) for state in states)
 
 
-def _answer(record: HistoryRecord) -> dict[str, Any]:
+def answer_record(record: HistoryRecord) -> dict[str, Any]:
+    """Write a record in the shape of docs/protocol.md."""
     answer = {
         "eventId": record.event_id,
         "source": record.source,

@@ -511,4 +511,5 @@ def end_record(
         attempts=held.attempt,
         session_tag=tag,
         reason=reason,
+        created_at=event.created_at,
     )
