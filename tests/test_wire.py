@@ -71,6 +71,7 @@ ADDED = [
         {"type": "event_fail", "requestId": "1", "eventId": "evt_1", "reason": "r"},
         wire.EventFail(request_id="1", event_id="evt_1", reason="r"),
     ),
+    ({"type": "event_seen", "requestId": "1", "eventId": "evt_1"}, wire.EventSeen(request_id="1", event_id="evt_1")),
     ({"type": "event_next", "requestId": "1"}, wire.EventNext(request_id="1")),
     (
         {"type": "event_list", "requestId": "1", "states": ["dead"], "sessionTag": "builds", "limit": 5},

@@ -242,8 +242,9 @@ class Held(Record, frozen=True):
     `sequence` is its place in the event stream, `attempt` counts its deliveries from 1, `delivered_at` is when the
     current attempt left (Unix seconds). `spent_seconds` is how long that attempt was the active event,
     `allowed_seconds` how long it may be, `reminders` how often its session was reminded. `losses` counts the unclean
-    ends of its session in a row, `failures` the deliveries that the session could not take. `returns_at` is set once
-    the session has put the event off: then (Unix seconds) it goes back into its line, whatever crashes meanwhile.
+    ends of its session in a row, `failures` the deliveries that the session could not take. `seen_at` is when the
+    session proved that its model has the current attempt (Unix seconds; 0: not yet). `returns_at` is set once the
+    session has put the event off: then (Unix seconds) it goes back into its line, whatever crashes meanwhile.
     """
 
     event_id: str
@@ -256,7 +257,13 @@ class Held(Record, frozen=True):
     reminders: int = 0
     losses: int = 0
     failures: int = 0
+    seen_at: float = 0.0
     returns_at: float | None = None
+
+    @property
+    def state(self) -> EventState:
+        """`claimed` where the session's model is known to have it, else `offered`."""
+        return EventState.CLAIMED if self.seen_at else EventState.OFFERED
 
 
 class Lease(Record, frozen=True):

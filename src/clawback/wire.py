@@ -158,6 +158,12 @@ class EventFail(_Request, frozen=True, tag="event_fail", kw_only=True):
     reason: str | None = None
 
 
+class EventSeen(_Request, frozen=True, tag="event_seen", kw_only=True):
+    """Say that the session's model has an event: it was not only written, but is known to have arrived."""
+
+    event_id: str
+
+
 class EventNext(_Request, frozen=True, tag="event_next", kw_only=True):
     """Ask for the session's active event once more."""
 
@@ -287,6 +293,7 @@ Request = (
     | EventExtend
     | EventDefer
     | EventFail
+    | EventSeen
     | EventNext
     | EventList
     | EventReplay
@@ -306,7 +313,7 @@ Request = (
     | CronList
     | CronDelete
 )
-HeldRequest = EventExtend | EventDefer | EventFail | EventNext
+HeldRequest = EventExtend | EventDefer | EventFail | EventSeen | EventNext
 """What is asked about events that the caller's own session holds."""
 
 ClientMessage = Auth | Ack | Pong | Request
@@ -321,8 +328,16 @@ class ServerInfo(Struct, frozen=True, rename="camel"):
     version: str
 
 
+FEATURES = ("event_seen",)
+"""What a server takes beyond the first protocol and a client may only send to one that says so: see AuthOk."""
+
+
 class AuthOk(_Message, frozen=True, tag="auth_ok"):
-    """The token is valid. Nothing in it is required of a client to read."""
+    """
+    The token is valid. Nothing in it is required of a client to read.
+
+    `features` names requests that older servers, which close on an unknown `type`, do not take.
+    """
 
     protocol: int = 0
     profile_id: str = ""
@@ -330,6 +345,7 @@ class AuthOk(_Message, frozen=True, tag="auth_ok"):
     role: str = ""
     heartbeat_seconds: float = 0
     server: ServerInfo | None = None
+    features: tuple[str, ...] = ()
 
 
 class EventFrame(_Message, frozen=True, tag="event"):

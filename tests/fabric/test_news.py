@@ -64,6 +64,13 @@ def test_a_stack_tells_of_its_top_and_of_what_was_put_off():
     assert {each.session_tag for each in news} == {"Déploys/1"}
 
 
+def test_a_stack_tells_that_its_top_was_seen():
+    """By the session's model, of which its frame alone is no proof."""
+    (news,) = read_news(heard(STACK, encode_json([Held("evt_a", 1, Priority.NORMAL, 1, seen_at=1.0)])), NOW)
+
+    assert (news.event_id, news.state) == ("evt_a", "claimed")
+
+
 def test_an_empty_stack_is_no_news():
     """A session that holds nothing was told of by what ended."""
     assert read_news(heard(STACK, b"[]"), NOW) == []

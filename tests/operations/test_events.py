@@ -130,6 +130,17 @@ def test_the_way_of_a_held_event_ends_with_its_session():
     ]
 
 
+def test_the_way_of_an_event_that_was_seen_says_when():
+    """After its delivery."""
+    seen = NOW + timedelta(seconds=2)
+    held = Held("evt_a", 1, Priority.NORMAL, attempt=1, delivered_at=NOW.timestamp(), seen_at=seen.timestamp())
+
+    assert build_timeline(an_item(EventState.CLAIMED, attempts=1, held=held), [])[1:] == [
+        {"state": "offered", "at": NOW, "attempt": 1},
+        {"state": "claimed", "at": seen},
+    ]
+
+
 def test_the_way_of_a_deferred_event_says_when_it_returns():
     """It was put off when it came to where it is."""
     back = NOW + timedelta(hours=1)

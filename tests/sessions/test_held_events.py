@@ -92,7 +92,13 @@ async def test_an_extended_event_outlives_its_time_out(url, token, fabric):
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [("event_extend", {"seconds": 5}), ("event_defer", {}), ("event_defer", {"delaySeconds": 5}), ("event_fail", {})],
+    [
+        ("event_extend", {"seconds": 5}),
+        ("event_defer", {}),
+        ("event_defer", {"delaySeconds": 5}),
+        ("event_fail", {}),
+        ("event_seen", {}),
+    ],
 )
 async def test_an_event_that_is_not_held_is_refused(url, token, fabric, kind, fields):
     """And the one that is held is none the worse for it."""
@@ -131,6 +137,28 @@ async def test_a_standby_holds_nothing(url, token, fabric):
                 await standby.ask(kind, **fields)
 
         assert await states(standby) == {event.id: "offered"}
+
+
+# --- seen ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_that_was_seen_is_claimed(url, token, fabric):
+    """From then on, whoever serves the session; and a further delivery has to be seen anew."""
+    async with joined(url, token, "builds") as peer:
+        event = await publish(fabric, peer, "one")
+        await peer.event()
+        before = await states(peer)
+        answers = [await peer.ask("event_seen", eventId=event.id) for _ in range(2)]
+        after = await states(peer)
+        narrowed = await states(peer, states=["claimed"])
+    async with joined(url, token, "builds") as heir:
+        await heir.event()
+        again = await states(heir)
+
+    assert "event_seen" in peer.welcome["features"]
+    assert answers == [{"eventId": event.id}] * 2
+    assert (before, after, narrowed) == ({event.id: "offered"}, {event.id: "claimed"}, {event.id: "claimed"})
+    assert again == {event.id: "offered"}
 
 
 # --- later --------------------------------------------------------------------------------------------------------

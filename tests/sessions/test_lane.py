@@ -31,6 +31,7 @@ from clawback.sessions.lane import (
     Pull,
     PutBack,
     Remind,
+    Seen,
     SetAside,
     Settle,
     Settled,
@@ -68,6 +69,20 @@ def test_an_idle_lane_asks_the_most_urgent_line_first():
     fourth = lane.handle(Exhausted(NORMAL), 1.0)
 
     assert [first, second, third, fourth] == [[Pull(INTERRUPT)], [Pull(PRIORITY)], [Pull(NORMAL)], []]
+
+
+def test_what_was_seen_is_stored_once_for_each_delivery():
+    """Said again it changes nothing, and for an event that is not held it is refused."""
+    lane, _ = started(NORMAL)
+    lane.handle(Offered(NORMAL, "a", 1), 1.0)
+    first, again, strange = (lane.handle(Seen(event_id), 5.0) for event_id in ("a", "a", "b"))
+    seen_at = lane.active.seen_at
+    lane.handle(Failed("a"), 6.0)
+    lane.handle(Ticked(), 6.0 + FAILURE_PAUSE_SECONDS)
+
+    assert (first, again, strange) == ([Store()], [], [Disown("b")])
+    assert seen_at == 5.0
+    assert (lane.active.attempt, lane.active.seen_at) == (2, 0.0)
 
 
 def test_the_next_event_leaves_only_after_the_ack_is_settled():

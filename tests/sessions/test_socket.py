@@ -30,6 +30,7 @@ async def test_auth_is_answered_with_who_and_where_one_is(house):
         "role": "active",
         "heartbeatSeconds": wire.HEARTBEAT_SECONDS,
         "server": {"version": __version__},
+        "features": ["event_seen"],
     }
 
 

@@ -161,7 +161,8 @@ class EventList(Tool, frozen=True):
     read_only: ClassVar[bool] = True
 
     states: Annotated[
-        tuple[str, ...] | None, says("Only these states: queued, offered, timed_out, dead; default: all of them.")
+        tuple[str, ...] | None,
+        says("Only these states: queued, offered, claimed, timed_out, dead; default: all of them."),
     ] = None
     session: Annotated[
         str | None,

@@ -19,10 +19,10 @@ from clawback.fabric.later import armed_for
 from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, EventState, Held, Priority
 
-LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.TIMED_OUT, EventState.DEAD)
-"""The states of what has not ended well: it waits, a session holds it, or it is a dead letter."""
+LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED, EventState.TIMED_OUT, EventState.DEAD)
+"""The states of what has not ended well: it waits, a session holds it or has seen it, or it is a dead letter."""
 
-_LIVE = frozenset({EventState.QUEUED, EventState.OFFERED})
+_LIVE = frozenset({EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED})
 _DEAD = frozenset({EventState.TIMED_OUT, EventState.DEAD})
 
 
@@ -208,7 +208,7 @@ class Inventory:
 
 def _stored_item(stored: Stored, event: Event, holding: Held | None) -> Item:
     address = subjects.parse_event_subject(stored.subject).address
-    state = EventState.QUEUED if holding is None else EventState.OFFERED
+    state = EventState.QUEUED if holding is None else holding.state
     attempts = event.attempts if holding is None else holding.attempt
     return Item(event.id, state, address, stored.time, event, attempts, held=holding)
 

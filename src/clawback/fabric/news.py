@@ -7,6 +7,7 @@ to look again, and what is stored counts: some are heard just before that is sto
 
     wake.…               an event is in its line               event     queued
     stack.…              a session was given an event          event     offered
+                         its model is known to have it         event     claimed
                          and put it off                        event     queued, with `returnsAt`
     hist.…, drop.…       an event ended, or never began        event     acked, timed_out, dead, dropped, skipped
     $KV.sess.…, left.…   who is connected                      session   active, standby, left
@@ -162,7 +163,7 @@ def _held(message: CoreMessage, now: datetime) -> list[News]:
         News(
             NewsType.EVENT,
             now,
-            EventState.OFFERED if held.returns_at is None else EventState.QUEUED,
+            held.state if held.returns_at is None else EventState.QUEUED,
             event_id=held.event_id,
             session_tag=tag,
             priority=held.priority,

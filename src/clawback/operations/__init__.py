@@ -28,6 +28,7 @@ from clawback.operations.events import (
     fail_event,
     list_events,
     next_event,
+    note_seen,
     replay_event,
 )
 from clawback.operations.history import event_history
@@ -49,6 +50,7 @@ OPERATIONS: dict[type[wire.Request], Operation] = {
     wire.EventExtend: extend_event,
     wire.EventDefer: defer_event,
     wire.EventFail: fail_event,
+    wire.EventSeen: note_seen,
     wire.EventNext: next_event,
     wire.EventList: list_events,
     wire.EventReplay: replay_event,

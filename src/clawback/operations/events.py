@@ -75,6 +75,18 @@ async def fail_event(services: Services, caller: Caller, request: wire.EventFail
     return {"eventId": request.event_id}
 
 
+async def note_seen(services: Services, caller: Caller, request: wire.EventSeen) -> dict[str, Any]:
+    """
+    Note that the session's model has an event: it is `claimed` from then on, until this delivery of it ends.
+
+    Raises:
+        Rejected: the session does not hold the event.
+        Unavailable: not known to be noted.
+    """
+    await services.ask_session(caller.connection_id, request)
+    return {"eventId": request.event_id}
+
+
 async def next_event(services: Services, caller: Caller, request: wire.EventNext) -> dict[str, Any] | None:
     """
     Return the session's active event once more, or None where it has none; that is no further delivery.
@@ -167,6 +179,9 @@ def build_timeline(item: Item | None, records: Sequence[HistoryRecord]) -> list[
     if item is not None and item.held is not None and item.held.delivered_at:
         delivered_at = datetime.fromtimestamp(item.held.delivered_at, UTC)
         steps.append({"state": EventState.OFFERED.value, "at": delivered_at, "attempt": item.attempts})
+        if item.held.seen_at:
+            seen_at = datetime.fromtimestamp(item.held.seen_at, UTC)
+            steps.append({"state": EventState.CLAIMED.value, "at": seen_at})
     if item is not None and item.returns_at is not None:
         steps.append({"state": EventState.QUEUED.value, "at": item.since, "returnsAt": item.returns_at})
     if item is not None and item.reason is not None and not records:

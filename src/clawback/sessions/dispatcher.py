@@ -121,6 +121,8 @@ class Dispatcher:
                 if event_id in self._known:
                     self._reasons[event_id] = reason or ""
                 await self._wish(rules.Failed(event_id))
+            case wire.EventSeen(event_id=event_id):
+                await self._wish(rules.Seen(event_id))
             case wire.EventNext():
                 return await self._active_event()
         return None
@@ -157,7 +159,7 @@ class Dispatcher:
                     )
             self._wishes.clear()
 
-    async def _wish(self, wish: rules.Deferred | rules.Extended | rules.Failed) -> None:
+    async def _wish(self, wish: rules.Wish) -> None:
         """Ask something of the lane and wait until it is done, or refused."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wishes.append(answer)
@@ -239,7 +241,7 @@ class Dispatcher:
 
     async def _happened(self, happened: rules.Input) -> None:
         """Feed the lane, do what it says, and feed it what comes of that, until it wants nothing more."""
-        is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed)
+        is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed | rules.Seen)
         inputs = deque([happened])
         while inputs:
             commands = self._lane.handle(inputs.popleft(), self._now())

@@ -18,7 +18,8 @@ Rules
 6.  After a reconnect: waiting interrupts first, then the stack from its top, then `priority`, then `normal`.
 7.  The active event's clock runs while it is active at the client, and stands still while it is suspended or the client
     is away. Every `reminder_seconds` of it the client is reminded; after the event's allowed time it is set aside.
-8.  An event is set aside, too, whose session was lost with it MAX_LOSSES times in a row, or could not take it
+8.  What the session says that its model has seen stays seen for that delivery; nothing follows from it here.
+9.  An event is set aside, too, whose session was lost with it MAX_LOSSES times in a row, or could not take it
     MAX_FAILURES times. Interrupts, resumes and lost servers are no failures.
 
 Theory
@@ -131,6 +132,12 @@ class Deferred(Struct, frozen=True):
     delay_seconds: float = 0.0
 
 
+class Seen(Struct, frozen=True):
+    """The session has proof that its model was given an event."""
+
+    event_id: str
+
+
 class Extended(Struct, frozen=True):
     """The session asks for more time for an event."""
 
@@ -154,7 +161,10 @@ class Ticked(Struct, frozen=True):
     """Time has passed: `wait_seconds` is over."""
 
 
-Input = Started | Woken | Offered | Exhausted | Acked | Failed | Deferred | Extended | Settled | Ended | Ticked
+Wish = Acked | Failed | Deferred | Extended | Seen
+"""What the session says or wants of an event that it holds."""
+
+Input = Started | Woken | Offered | Exhausted | Wish | Settled | Ended | Ticked
 
 # --- commands: what to do ------------------------------------------------------------------------------------------
 
@@ -311,11 +321,11 @@ class Lane:
                 self._expected -= {priority}
             case Settled(event_id) | Ended(event_id):
                 self._settle(event_id)
-            case Acked(event_id) | Deferred(event_id) | Failed(event_id) | Extended(event_id):
+            case Acked(event_id) | Deferred(event_id) | Failed(event_id) | Extended(event_id) | Seen(event_id):
                 return self._obey(happened, self._find(event_id), now)
         return []
 
-    def _obey(self, wish: Acked | Deferred | Failed | Extended, held: Held | None, now: float) -> list[Command]:
+    def _obey(self, wish: Wish, held: Held | None, now: float) -> list[Command]:
         """Do what the session wants of an event that it holds."""
         if held is None:
             return [Disown(wish.event_id)]
@@ -327,11 +337,13 @@ class Lane:
                 return [Settle(held)]
             case Deferred(_, delay_seconds):
                 return [self._put_back(self._replace(structs.replace(held, returns_at=now + delay_seconds)))]
-            case Extended(_, seconds):
-                self._replace(structs.replace(held, allowed_seconds=held.allowed_seconds + seconds))
-                return [Store()]
             case Failed():
                 return self._fail(held, now)
+            case Extended(_, seconds):
+                changed = structs.replace(held, allowed_seconds=held.allowed_seconds + seconds)
+            case Seen():
+                changed = structs.replace(held, seen_at=held.seen_at or now)
+        return [Store()] if self._replace(changed) != held else []
 
     def _settle(self, event_id: str) -> None:
         self._ending -= {event_id}
@@ -408,7 +420,9 @@ class Lane:
     def _deliver_active(self, now: float) -> Command:
         held = self.stack[-1]
         interrupting = any(below.event_id in self._at_client for below in self.stack[:-1])
-        delivered = structs.replace(held, attempt=held.attempt + 1, delivered_at=now, spent_seconds=0.0, reminders=0)
+        delivered = structs.replace(
+            held, attempt=held.attempt + 1, delivered_at=now, spent_seconds=0.0, reminders=0, seen_at=0.0
+        )
         self.stack[-1] = delivered
         self._at_client |= {held.event_id}
         return Deliver(delivered, interrupting)

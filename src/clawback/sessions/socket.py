@@ -480,6 +480,7 @@ def _greeting(connection: Connection, *, active: bool) -> wire.AuthOk:
         role="active" if active else "standby",
         heartbeat_seconds=wire.HEARTBEAT_SECONDS,
         server=wire.ServerInfo(__version__),
+        features=wire.FEATURES,
     )
 
 
