@@ -19,6 +19,7 @@ PURE = {
     "webhooks/request",
     "sessions/lane",
     "sessions/frames",
+    "accounts/throttle",
     "channel/queue",
     "channel/fence",
     "schedules/expression",

@@ -19,8 +19,10 @@ import uvicorn
 from litestar import Litestar, Router
 
 from clawback import wire
+from clawback.accounts.gate import Gate
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
 from clawback.accounts.seals import keep_forgetting
+from clawback.accounts.throttle import Throttle
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import Vault, load_vault
 from clawback.crons.firing import KIND as CRON
@@ -115,6 +117,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         presence = Presence(fabric, Leases(fabric))
         await presence.open()
         tokens = Tokens(registry, LastSeen(fabric))
+        gate = Gate(tokens, Throttle())
         withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history)
         settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
         messages = Messages(fabric, events, presence)
@@ -128,8 +131,9 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             )
             return await perform(services, caller, request)
 
-        async def verify(value: str) -> tuple[str, TokenRecord]:
-            return token_hash(value), await tokens.verify(value)
+        async def verify(value: str, address: str | None) -> tuple[str, TokenRecord]:
+            record = await gate.admit(value, address)
+            return token_hash(value), record
 
         def dispatcher(connection: Connection) -> Dispatcher:
             default_seconds = partial(registry.timeout_seconds, connection.address.profile_id)

@@ -10,6 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from clawback import __version__, wire
+from clawback.accounts import throttle
+from clawback.accounts.tokens import new_token
 from clawback.errors import Unavailable
 from clawback.fabric.connection import Fabric
 from clawback.operations import OPERATIONS
@@ -456,8 +458,8 @@ async def test_a_token_revoked_while_it_is_checked_opens_nothing(house, monkeypa
     server = house.servers[0]
     verify = server.bridge._verify
 
-    async def revoked_meanwhile(value):
-        found = await verify(value)
+    async def revoked_meanwhile(value, address):
+        found = await verify(value, address)
         await house.tokens.revoke(house.profile.id, house.token.record.id)
         return found
 
@@ -553,7 +555,7 @@ async def test_an_event_that_kills_its_session_five_times_is_set_aside(house):
 async def test_nats_away_at_auth_closes_with_1012(house, monkeypatch):
     """A token that cannot be checked is not called wrong."""
 
-    async def away(_):
+    async def away(*_):
         raise Unavailable("no NATS")
 
     monkeypatch.setattr(house.servers[0].bridge, "_verify", away)
@@ -628,3 +630,17 @@ async def test_nothing_is_left_behind_by_connections(house, monkeypatch):
     assert len(fabric._subscriptions) == subscriptions
     assert not fabric._exchanges
     assert await house.sessions() == {}
+
+
+async def test_who_guesses_tokens_is_told_to_wait(house, monkeypatch):
+    """A token that is known opens all the same, from the same address."""
+    monkeypatch.setattr(throttle, "FAILURES", 2)
+    codes = []
+    for _ in range(3):
+        peer = await house.peer()
+        await peer.say("auth", token=new_token())
+        codes.append((await peer.ended())[0])
+    known = await house.connect()
+
+    assert codes == [wire.CLOSE_UNAUTHORIZED] * 2 + [wire.CLOSE_FLOOD]
+    assert known.welcome["profileId"] == house.profile.id

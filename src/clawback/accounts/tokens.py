@@ -139,6 +139,10 @@ class Tokens:
         await self._last_seen.note(record, datetime.now(UTC))
         return record
 
+    def knows(self, value: str) -> bool:
+        """Tell whether a token is valid as far as this server has heard, without asking NATS."""
+        return looks_like_token(value) and self._registry.knows_token(token_hash(value))
+
     def find(self, profile_id: str, token_id: str) -> TokenRecord | None:
         """Find a token of a profile by its id; None where it was revoked or replaced."""
         return next((each for each in self._registry.list_tokens(profile_id) if each.id == token_id), None)

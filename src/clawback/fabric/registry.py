@@ -468,6 +468,10 @@ class Registry:
         """Find a token by the SHA-256 of its value in hex; None where it is unknown or revoked."""
         return await self._find(subjects.token_key(token_hash), TokenRecord)
 
+    def knows_token(self, token_hash: str) -> bool:
+        """Tell whether a token is among what this server has in memory."""
+        return self._copy.find(subjects.token_key(token_hash), TokenRecord) is not None
+
     def list_tokens(self, profile_id: str) -> list[TokenRecord]:
         """List a profile's tokens, oldest first."""
         # By the records that open connections, and not by the entries that find them by id: none shall work unseen.

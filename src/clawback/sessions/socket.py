@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from clawback import __version__, wire
-from clawback.errors import ClawbackError, ProtocolViolation, Rejected, Unauthorized, Unavailable
+from clawback.errors import ClawbackError, ProtocolViolation, RateLimited, Rejected, Unauthorized, Unavailable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Address, TokenRecord, random_id
 from clawback.sessions.dispatcher import Dispatcher
@@ -61,6 +61,13 @@ NO_CODE = 1005
 
 MAX_REASON_BYTES = 123
 """RFC 6455, 5.5: a close frame holds 125 bytes, two of them the code."""
+
+_REFUSALS: dict[type[ClawbackError], int] = {
+    ProtocolViolation: wire.CLOSE_VIOLATION,
+    Unauthorized: wire.CLOSE_UNAUTHORIZED,
+    RateLimited: wire.CLOSE_FLOOD,
+}
+"""How a client is told why it is not let in."""
 
 log = logging.getLogger("clawback.sessions")
 
@@ -190,16 +197,17 @@ class Bridge:
     """
     The ASGI application at `/ws`.
 
-    `verify` turns a token into its hash and record or raises Unauthorized; `operate` carries out a request and returns
-    its `data`; `settle_journal` ends events acked on an earlier connection and names them; `dispatcher` makes the
-    driver of a connection that became active, `activated` is told of each before it serves.
+    `verify` turns a token, and the address it came from, into its hash and record, or raises Unauthorized or
+    RateLimited; `operate` carries out a request and returns its `data`; `settle_journal` ends events acked on an
+    earlier connection and names them; `dispatcher` makes the driver of a connection that became active, `activated` is
+    told of each before it serves.
     """
 
     def __init__(
         self,
         presence: Presence,
         *,
-        verify: Callable[[str], Awaitable[tuple[str, TokenRecord]]],
+        verify: Callable[[str, str | None], Awaitable[tuple[str, TokenRecord]]],
         operate: Callable[[Connection, wire.Request], Awaitable[Any]],
         settle_journal: Callable[[Address, tuple[wire.SettledAck, ...]], Awaitable[set[str]]],
         dispatcher: Callable[[Connection], Dispatcher],
@@ -228,15 +236,13 @@ class Bridge:
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._unauthenticated += 1
+        client = scope.get("client")
         try:
-            connection, auth = await self._welcome(receive, send)
+            connection, auth = await self._welcome(receive, send, client[0] if client else None)
         except Disconnected:
             return
-        except ProtocolViolation as error:
-            await close_socket(send, wire.CLOSE_VIOLATION, str(error))
-            return
-        except Unauthorized as error:
-            await close_socket(send, wire.CLOSE_UNAUTHORIZED, str(error))
+        except (ProtocolViolation, Unauthorized, RateLimited) as error:
+            await close_socket(send, _REFUSALS[type(error)], str(error))
             return
         except Unavailable:
             log.warning("closing a connection that could not be checked: NATS does not answer")
@@ -281,19 +287,19 @@ class Bridge:
         await asyncio.gather(*(c.close(wire.CLOSE_RESTART, "the server is restarting") for c in connections))
         await asyncio.gather(*(c.left.wait() for c in connections))
 
-    async def _welcome(self, receive: Receive, send: Send) -> tuple[Connection, wire.Auth]:
+    async def _welcome(self, receive: Receive, send: Send, client: str | None) -> tuple[Connection, wire.Auth]:
         """
-        Accept a socket and authenticate its client.
+        Accept a socket and authenticate its client, which is at the address `client`.
 
         Raises:
-            Disconnected, ProtocolViolation, Unauthorized, Unavailable: it is none of ours.
+            Disconnected, ProtocolViolation, Unauthorized, RateLimited, Unavailable: it is none of ours.
         """
         await send({"type": "websocket.accept"})
-        connection, auth = await self._authenticate(receive, send)
+        connection, auth = await self._authenticate(receive, send, client)
         self._connections.add(connection)
         try:
             # What was revoked while it was being checked for the first time closed nothing: it was not known yet.
-            await self._verify(auth.token)
+            await self._verify(auth.token, client)
             if self._stopping:
                 raise Unavailable("the server is being stopped")
         except ClawbackError:
@@ -302,7 +308,7 @@ class Bridge:
             raise
         return connection, auth
 
-    async def _authenticate(self, receive: Receive, send: Send) -> tuple[Connection, wire.Auth]:
+    async def _authenticate(self, receive: Receive, send: Send, client: str | None) -> tuple[Connection, wire.Auth]:
         try:
             async with asyncio.timeout(AUTH_SECONDS):
                 frame = await receive_frame(receive)
@@ -315,7 +321,7 @@ class Bridge:
             raise ProtocolViolation("the first message must be auth")
         if len(auth.instance_id or "") > MAX_INSTANCE_CHARACTERS:
             raise ProtocolViolation(f"the instanceId is over {MAX_INSTANCE_CHARACTERS} characters")
-        token_hash, token = await self._verify(auth.token)
+        token_hash, token = await self._verify(auth.token, client)
         try:
             address = Address(token.profile_id, normalise_tag(auth.session_tag))
         except Rejected as error:

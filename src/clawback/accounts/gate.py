@@ -1,0 +1,39 @@
+"""The gate: who shows a token is let in, and who shows wrong ones again and again is told to wait."""
+
+import time
+from collections.abc import Callable
+
+from clawback.accounts.throttle import Throttle
+from clawback.accounts.tokens import Tokens
+from clawback.errors import RateLimited, Unauthorized
+from clawback.model import TokenRecord
+
+
+class Gate:
+    """One for each server: every way in shares its count of failures. `clock` is in seconds and does not go back."""
+
+    def __init__(self, tokens: Tokens, throttle: Throttle, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tokens = tokens
+        self._throttle = throttle
+        self._clock = clock
+
+    async def admit(self, value: str, address: str | None) -> TokenRecord:
+        """
+        Find the token that somebody at an address shows, and note that it was seen.
+
+        A token that this server knows opens whatever its address has done before: behind one address there may be many.
+
+        Raises:
+            Unauthorized: it is no token, unknown or revoked.
+            RateLimited: so were too many of this address in the last minute.
+            Unavailable: NATS does not answer.
+        """
+        if self._throttle.refuses(address, self._clock()) and not self._tokens.knows(value):
+            raise RateLimited(
+                "too many wrong tokens came from this address: check the token, and try again in a minute"
+            )
+        try:
+            return await self._tokens.verify(value)
+        except Unauthorized:
+            self._throttle.failed(address, self._clock())
+            raise
