@@ -91,7 +91,7 @@ async def test_the_description_of_the_api_is_there(web):
     schema = (await web.get("/schema/openapi.json")).json()
 
     assert schema["openapi"].startswith("3.1")
-    assert schema["info"] == {"title": "Clawback", "version": __version__}
+    assert (schema["info"]["title"], schema["info"]["version"]) == ("Clawback", __version__)
     assert set(schema["paths"]) >= {"/healthz", "/readyz", "/metrics"}
     assert (await web.get("/schema")).status_code == 200
 

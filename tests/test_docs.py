@@ -9,9 +9,13 @@ from typing import get_args
 
 import msgspec
 import pytest
+from litestar import Litestar
 from prometheus_client import Counter
 
 from clawback import errors, metrics, problems, wire
+from clawback.api import PATH, build_api
+from clawback.api.answers import PROBLEMS
+from clawback.api.description import build_openapi_config, complete
 from clawback.channel.settings import PluginConfig
 from clawback.channel.tools import TOOLS
 from clawback.cli import _build_parser
@@ -158,6 +162,30 @@ def test_an_error_is_documented_with_its_status(kind):
     assert kind is errors.ConfigError or f"| {problems.build_problem(kind('')).status} |" in row
 
 
+def endpoints():
+    """Describe every operation of the API: its name, its request as docs/api.md writes it, its successes."""
+    site = Litestar([build_api(None, None, None)], openapi_config=build_openapi_config())
+    for path, item in complete(site.openapi_schema.to_schema())["paths"].items():
+        for method, operation in item.items():
+            successes = [status for status in operation["responses"] if status.startswith("2")]
+            yield operation["operationId"], f"{method.upper()} {path.removeprefix(PATH)}", successes
+
+
+@pytest.mark.parametrize("endpoint", [pytest.param(each, id=each[0]) for each in endpoints()])
+def test_an_operation_of_the_api_is_documented(endpoint):
+    """docs/api.md has a row for every operation, with its request and how it succeeds."""
+    name, request, successes = endpoint
+    row = rows(read("docs/api.md")).get(name, "")
+
+    assert f"`{request}`" in row
+    assert all(status in row for status in successes)
+
+
+def test_every_problem_of_the_api_is_documented():
+    """docs/api.md has a row for each status that an operation can end with."""
+    assert {str(status) for status in PROBLEMS} <= rows(read("docs/api.md")).keys()
+
+
 def test_every_scheme_is_documented():
     """docs/protocol.md names every signature scheme."""
     row = rows(read("docs/protocol.md"))["verifierType"]
@@ -167,8 +195,8 @@ def test_every_scheme_is_documented():
 
 @pytest.mark.parametrize("name", fields(News))
 def test_the_feed_is_documented_with_its_fields(name):
-    """docs/protocol.md names every field and every type of the feed's records."""
-    section = read("docs/protocol.md").partition("### `GET /api/v1/events/stream`")[2].partition("\n### ")[0]
+    """docs/api.md names every field and every type of the feed's records."""
+    section = read("docs/api.md").partition("## Follow what changes")[2].partition("\n## ")[0]
 
     assert f"`{name}`" in section
     assert [type_ for type_ in NewsType if f"`{type_}`" not in section] == []

@@ -9,7 +9,7 @@ import clawback
 
 ROOT = Path(clawback.__file__).parent
 WORDS = {"errors", "model", "wire"}
-ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations", "web"}
+ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations", "web", "api"}
 PURE = {
     "webhooks/signatures",
     "webhooks/signing",
@@ -41,10 +41,12 @@ KNOWN_EXCEPTIONS = {
     ("operations", "webhooks"),
     ("web", "accounts"),
     ("web", "operations"),
+    ("api", "accounts"),
+    ("api", "operations"),
 }
 """
 The endpoint opens secrets with the vault; operations are made of the rooms' rules: what a source or token may be. Pages
-let people in by their tokens and show what operations answer.
+let people in by their tokens and show what operations answer, and the API answers it to programs.
 """
 
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from litestar import Litestar, Router
+from litestar import Router
 
 from clawback import wire
 from clawback.accounts.gate import Gate
@@ -25,10 +25,10 @@ from clawback.accounts.seals import keep_forgetting
 from clawback.accounts.throttle import Throttle
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import Vault, load_vault
+from clawback.api import build_api
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons
 from clawback.errors import ConfigError
-from clawback.event_stream import Verify, build_feed_route
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
@@ -169,8 +169,10 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             refusals,
         )
         registry.on_token_revoked(bridge.revoke)
-        limits = Limits(body_bytes=settings.max_body_bytes)
-        webhooks = WebhookEndpoint(registry, vault, events, history, refusals, limits=limits)
+        feed = _make_feed(fabric, registry)
+        webhooks = WebhookEndpoint(
+            registry, vault, events, history, refusals, limits=Limits(body_bytes=settings.max_body_bytes)
+        )
         relay = await _open_relay(fabric, events, crons)
         background |= {
             _keep_running("renew leases", presence.renew()),
@@ -182,8 +184,8 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            site, feed = _build_site(fabric, registry, verify, _build_pages(settings, vault, tokens, registry))
-            yield Application(webhooks, bridge, site, feed), registry
+            rooms = [build_api(services, gate, feed), *_build_pages(settings, vault, tokens, registry)]
+            yield Application(webhooks, bridge, build_site(fabric, *rooms), feed), registry
         finally:
             await bridge.stop()
             await ledger.drain()
@@ -194,16 +196,16 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         await fabric.close()
 
 
+def _make_feed(fabric: Fabric, registry: Registry) -> Feed:
+    feed = Feed(fabric, Leases(fabric), registry.install.shards)
+    registry.on_token_revoked(feed.end)
+    return feed
+
+
 def _build_pages(settings: ServerSettings, vault: Vault, tokens: Tokens, registry: Registry) -> list[Router]:
     place = Place(settings.public_url)
     door = Door(vault, tokens, registry, place)
     return [build_router(door, place, build_login_pages(door)), build_static_router(place)]
-
-
-def _build_site(fabric: Fabric, registry: Registry, verify: Verify, pages: list[Router]) -> tuple[Litestar, Feed]:
-    feed = Feed(fabric, Leases(fabric), registry.install.shards)
-    registry.on_token_revoked(feed.end)
-    return build_site(fabric, build_feed_route(feed, verify), *pages), feed
 
 
 async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:

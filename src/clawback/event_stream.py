@@ -1,5 +1,5 @@
 """
-The feed as an HTTP answer: Server-Sent Events (WHATWG HTML, section 9.2), for `/api/v1/events/stream` and the page.
+The feed as an HTTP answer: Server-Sent Events (WHATWG HTML, section 9.2), for the REST API and the page.
 
 A record is one `data:` line of JSON and nothing else: no names, so that a browser's `onmessage` gets all of them, and
 no ids, since what was missed is not kept: whoever connects again is told `listening` and looks again.
@@ -9,17 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from litestar import Request, get
-from litestar.enums import MediaType
-from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.types import ASGIApp
-
-from clawback.errors import Unauthorized
 from clawback.fabric.feed import Feed, Listener
-from clawback.model import TokenRecord, encode_json
-
-PATH = "/api/v1/events/stream"
+from clawback.model import encode_json
 
 CONTENT_TYPE = "text/event-stream"
 
@@ -39,8 +30,6 @@ _HEADERS = [
 Message = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Verify = Callable[[str], Awaitable[tuple[str, TokenRecord]]]
-"""Finds a token's hash and record by its value."""
 
 
 class EventStream:
@@ -75,26 +64,6 @@ class EventStream:
             finally:
                 gone.cancel()
                 await asyncio.wait([gone])
-
-
-def build_feed_route(feed: Feed, verify: Verify) -> HTTPRouteHandler:
-    """Build the REST API's door to the feed."""
-
-    @get(
-        PATH,
-        summary="Follow what changes, as Server-Sent Events",
-        description="One JSON record per event; comments as a heartbeat. The connection stays open.",
-        responses={200: ResponseSpec(str, description="News, for as long as both ends like", media_type=CONTENT_TYPE)},
-        media_type=MediaType.TEXT,
-    )
-    async def stream(request: Request[Any, Any, Any]) -> ASGIApp:
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized("no token came with the request: send it as `Authorization: Bearer cbt_…`")
-        token_hash, token = await verify(value.strip())
-        return EventStream(feed, token.profile_id, token_hash, lambda: verify(value.strip()))
-
-    return stream
 
 
 async def _write(listener: Listener, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is not a webhook or a session: health, metrics and, for people, the API's description."""
+"""Everything that is not a webhook or a session: the API and its description, health, metrics."""
 
 import logging
 from http import HTTPStatus
@@ -7,12 +7,13 @@ from typing import Any
 
 import prometheus_client
 from litestar import Litestar, Request, Response, get
-from litestar.exceptions import HTTPException, PermissionDeniedException
-from litestar.openapi import OpenAPIConfig
+from litestar.exceptions import HTTPException, PermissionDeniedException, ValidationException
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from litestar.types import ControllerRouterHandler
 
 from clawback import __version__
+from clawback.api.description import build_openapi_config
+from clawback.api.requests import MAX_BODY_BYTES
 from clawback.fabric.connection import Fabric
 from clawback.problems import CONTENT_TYPE, build_problem
 
@@ -45,7 +46,7 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
 
     return Litestar(
         [healthz, readyz, metrics, *more],
-        openapi_config=OpenAPIConfig(title="Clawback", version=__version__),
+        openapi_config=build_openapi_config(),
         exception_handlers={HTTPException: _refuse, Exception: _fail},
         # The process's own logging stays as it is.
         logging_config=None,
@@ -58,6 +59,11 @@ def _refuse(_: object, error: HTTPException) -> Response[dict[str, object]]:
     detail = error.detail
     if status is HTTPStatus.NOT_FOUND:
         detail = "nothing is at this URL: /schema shows what there is, and sessions connect to /ws"
+    elif status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = f"the body is too large: accepted are at most {MAX_BODY_BYTES} bytes"
+    elif isinstance(error, ValidationException):
+        wrong: list[Any] = error.extra or []  # type: ignore[assignment] # Litestar's own, for any use of `extra`
+        detail = "; ".join(f"{each['key']} refused: {each['message']}" for each in wrong) or detail
     problem: dict[str, object] = {"title": status.phrase, "status": status.value, "detail": detail}
     return Response(problem, status_code=status.value, headers=error.headers, media_type=CONTENT_TYPE)
 

@@ -32,6 +32,8 @@ async def test_the_account_says_where_webhooks_go(services, fabric, alice, charl
         "webhookId": profile.webhook_id,
         "webhookBaseUrl": f"https://hooks.example.com/base/webhooks/{profile.webhook_id}",
         "connectedClients": 2,
+        "timeoutSeconds": 1800,
+        "timezone": "UTC",
         "sessionTag": "deploys",
     }
     assert others["connectedClients"] == 0

@@ -27,6 +27,8 @@ async def account_info(services: Services, caller: Caller, _request: wire.Accoun
         "webhookId": profile.webhook_id,
         "webhookBaseUrl": webhook_base_url(services, profile),
         "connectedClients": len(await services.sessions(profile.id)),
+        "timeoutSeconds": profile.timeout_seconds,
+        "timezone": profile.timezone,
     }
     return answer if caller.session_tag is None else answer | {"sessionTag": caller.session_tag}
 
@@ -49,9 +51,8 @@ async def update_account(services: Services, caller: Caller, request: wire.Accou
         changes["timeout_seconds"] = check_timeout(request.timeout_seconds)
     if request.timezone is not None:
         changes["timezone"] = parse_zone(request.timezone).key
-    profile = await services.registry.update_profile(
+    await services.registry.update_profile(
         caller.profile_id, lambda profile: msgspec.structs.replace(profile, **changes)
     )
     log.info("account changed", extra={"action": "account_updated", "profile": caller.profile_id})
-    info = await account_info(services, caller, wire.AccountInfo(request_id=request.request_id))
-    return info | {"timeoutSeconds": profile.timeout_seconds, "timezone": profile.timezone}
+    return await account_info(services, caller, wire.AccountInfo(request_id=request.request_id))

@@ -1,0 +1,40 @@
+"""
+REST under `/api/v1`: everything that sessions ask over their WebSocket, for programs and people without one.
+
+One controller for each noun. Each handler builds the request that would have come over the wire, has `operations` carry
+it out, and says with which status it is answered: nothing is decided here.
+"""
+
+from litestar import Router
+from litestar.di import Provide
+
+from clawback.accounts.gate import Gate
+from clawback.api.account import AccountController
+from clawback.api.asking import Asking, asking_of
+from clawback.api.auth import BearerAuthentication
+from clawback.api.requests import MAX_BODY_BYTES, ApiRequest
+from clawback.api.stream import build_stream
+from clawback.fabric.feed import Feed
+from clawback.operations import Services
+
+__all__ = ["PATH", "Asking", "build_api"]
+
+PATH = "/api/v1"
+
+CONTROLLERS = [AccountController]
+
+
+def build_api(services: Services, gate: Gate, feed: Feed) -> Router:
+    """Build what answers under `/api/v1`, to whoever the gate lets in."""
+    return Router(
+        PATH,
+        route_handlers=[*CONTROLLERS, build_stream(services, feed)],
+        dependencies={"ask": Provide(asking_of(services), sync_to_thread=False)},
+        # A function, because Litestar copies what it is given, and a gate is one.
+        middleware=[lambda app: BearerAuthentication(app, gate)],
+        request_class=ApiRequest,
+        request_max_body_size=MAX_BODY_BYTES,
+        # Some answers hold a token or a secret, and all of them are somebody's.
+        response_headers={"Cache-Control": "no-store"},
+        security=[{"token": []}],
+    )

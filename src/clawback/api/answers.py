@@ -1,0 +1,76 @@
+"""What the API answers, as its description has it: the shapes of successes, and every problem with its status."""
+
+from http import HTTPStatus
+from typing import Any
+
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example
+from msgspec import Struct
+
+from clawback.problems import CONTENT_TYPE
+
+
+class Answer(Struct, frozen=True, rename="camel", kw_only=True):
+    """The base of every shape that is answered. Operations make the values; these describe them, and tests compare."""
+
+
+class Problem(Answer, frozen=True):
+    """An error (RFC 9457): `detail` says what was read, what is accepted and what to do next."""
+
+    title: str
+    status: int
+    detail: str
+
+
+PROBLEMS = {
+    400: ("The request is refused for what it is", "limit refused, read 0: accepted is 1 to 100 (default 20)"),
+    401: ("No valid token", "no valid token: send the header 'Authorization: Bearer cbt_…'"),
+    404: ("No such thing, or it is another profile's: the two look the same", "there is no source src_unknown"),
+    408: ("The body did not come in time", "the body did not come within 30 s: send it again"),
+    409: ("Somebody was first, or it is not in the state for this", "there is a source with the slug 'hub' already"),
+    413: ("The body is over 1 MiB", "the body is too large: accepted are at most 1048576 bytes"),
+    415: ("The body is not said to be JSON", "Content-Type 'text/plain' refused: accepted is application/json"),
+    429: ("More than one caller may; see `Retry-After`", "too many wrong tokens came from this address"),
+    503: ("NATS or a session does not answer; not known to be done", "NATS did not answer within 5 s"),
+}
+"""Every status that an operation can end with but success: what it means, and an example of its `detail`."""
+
+_ALWAYS = (400, 401, 429, 503)
+_WITH_BODY = (408, 413, 415)
+
+
+def documented(
+    status: int,
+    shape: type[Any] | None,
+    example: object = None,
+    *problems: int,
+    body: bool = False,
+    media_type: str = "application/json",
+) -> dict[int, ResponseSpec]:
+    """
+    Describe what an operation answers: a success with an example of it, and the problems it can end in.
+
+    Those of every operation, and of every one with a body, need not be named.
+    """
+    examples = None if example is None else [Example(value=example)]
+    success = ResponseSpec(
+        shape,
+        generate_examples=False,
+        description=HTTPStatus(status).phrase,
+        media_type=media_type,
+        examples=examples,
+    )
+    expected = sorted({*_ALWAYS, *problems, *(_WITH_BODY if body else ())})
+    return {status: success} | {problem: _describe(problem) for problem in expected}
+
+
+def _describe(status: int) -> ResponseSpec:
+    description, detail = PROBLEMS[status]
+    example = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return ResponseSpec(
+        Problem,
+        generate_examples=False,
+        description=description,
+        media_type=CONTENT_TYPE,
+        examples=[Example(value=example)],
+    )

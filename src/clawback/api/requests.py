@@ -1,0 +1,70 @@
+"""Requests as the API reads them: a JSON object with the fields of its operation and no others, within limits."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import HTTPException
+from litestar.status_codes import HTTP_408_REQUEST_TIMEOUT, HTTP_415_UNSUPPORTED_MEDIA_TYPE
+from msgspec import Struct
+
+from clawback.errors import BadPayload
+from clawback.operations import Caller
+
+MAX_BODY_BYTES = 1024 * 1024
+"""As of a frame on the WebSocket: the same may be asked on both ways."""
+
+BODY_SECONDS = 30.0
+"""How long a body may take to come."""
+
+MEDIA_TYPE = "application/json"
+
+
+class Body(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """The base of every body: a field that nobody knows is a mistake, and is told so."""
+
+
+class ApiRequest(Request[Caller, str, Any]):
+    """A request whose JSON is read strictly, into the type that its handler declares for `data`."""
+
+    async def body(self) -> bytes:
+        """
+        Read the body.
+
+        Raises:
+            HTTPException: it took too long, or is too large.
+        """
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await super().body()
+        except TimeoutError:
+            raise HTTPException(
+                f"the body did not come within {BODY_SECONDS:.0f} s: send it again",
+                status_code=HTTP_408_REQUEST_TIMEOUT,
+                headers={"Connection": "close"},
+            ) from None
+        # No body is an object without fields: all of them may be optional, and else the first is named.
+        return body or b"{}"
+
+    async def json(self) -> Any:  # noqa: ANN401 -- what the handler declares
+        """
+        Read the body as what the handler declares.
+
+        Raises:
+            HTTPException: it is not said to be JSON.
+            BadPayload: it is not JSON, or a field is missing, unknown or wrong.
+        """
+        body = await self.body()
+        media_type, _ = self.content_type
+        if media_type not in ("", MEDIA_TYPE):
+            raise HTTPException(
+                f"Content-Type {ascii(media_type)[:80]} refused: accepted is {MEDIA_TYPE}",
+                status_code=HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+            )
+        declared = self.route_handler.parsed_data_field
+        assert declared is not None, "Litestar asks for the body of handlers that take one"
+        try:
+            return msgspec.json.decode(body, type=declared.annotation)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadPayload(f"body refused: {error}") from None

@@ -1,0 +1,69 @@
+"""The API's description: complete, true, and shown by a page that loads nothing."""
+
+import base64
+import hashlib
+import re
+
+import jsonschema
+
+
+def operations(document):
+    """List method, path and description of everything under the API's path."""
+    return [
+        (method, path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if path.startswith("/api/v1")
+    ]
+
+
+async def test_every_operation_says_what_it_does_and_how_it_can_end(api):
+    """A summary, an example of success, every problem with an example, the token that it wants."""
+    for method, path, operation in operations(api.document):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        assert operation["description"], where
+        assert operation["security"] == [{"token": []}], where
+        assert {"400", "401", "429", "503"} <= operation["responses"].keys(), where
+        assert ("requestBody" in operation) == ("415" in operation["responses"]), where
+        assert ("{" not in path) or "404" in operation["responses"], where
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                assert (media_type == "application/problem+json") == (int(status) >= 400), f"{where} {status}"
+                assert media_type == "application/octet-stream" or content["examples"], f"{where} {status}"
+
+
+async def test_examples_are_true(api):
+    """Each has the shape that stands beside it."""
+    for _, _, operation in operations(api.document):
+        for answer in operation["responses"].values():
+            for content in answer.get("content", {}).values():
+                for example in content.get("examples", {}).values():
+                    api.check_shape(example["value"], content["schema"])
+
+
+async def test_the_document_is_openapi(api):
+    """Names are used once, and every reference leads somewhere."""
+    ids = [operation["operationId"] for _, _, operation in operations(api.document)]
+    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', str(api.document).replace("'", '"')))
+
+    assert len(ids) == len(set(ids))
+    assert references
+    assert references <= api.document["components"]["schemas"].keys()
+    for schema in api.document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+async def test_the_page_shows_every_operation_and_loads_nothing(web, api):
+    """Under a policy that would not let it: no script, and no style but its own."""
+    page = await web.get("/schema")
+    policy = page.headers["content-security-policy"]
+    (style,) = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in policy
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert not re.search(r"<script|<link|<img|style=|https?://(?!hooks\.example\.com)", page.text)
+    for method, path, _ in operations(api.document):
+        assert f"<code>{method.upper()} {path}</code>" in page.text
