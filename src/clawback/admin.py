@@ -29,7 +29,7 @@ async def create_token(settings: ServerSettings, profile_name: str, label: str |
     """
     check_profile_name(profile_name)
     check_label(label)
-    async with _open_registry(settings) as (registry, tokens):
+    async with open_registry(settings) as (registry, tokens):
         profile = await ensure_profile(registry, profile_name)
         return profile, await tokens.create(profile.id, label)
 
@@ -42,7 +42,7 @@ async def list_tokens(settings: ServerSettings, profile_name: str) -> Sequence[S
         NotFound: there is no such profile; names those there are.
         ConfigError, Unavailable: there is no NATS to ask.
     """
-    async with _open_registry(settings) as (registry, tokens):
+    async with open_registry(settings) as (registry, tokens):
         profile = await _find_profile(registry, profile_name)
         return await tokens.of_profile(profile.id)
 
@@ -55,7 +55,7 @@ async def revoke_token(settings: ServerSettings, token_id: str) -> None:
         NotFound: no profile has such a token.
         ConfigError, Unavailable: there is no NATS to ask.
     """
-    async with _open_registry(settings) as (registry, tokens):
+    async with open_registry(settings) as (registry, tokens):
         for profile in registry.list_profiles():
             if await tokens.revoke(profile.id, token_id):
                 return
@@ -75,7 +75,7 @@ async def open_source(
         SecretUnreadable, ConfigError: the secret does not open with the master key of these settings.
         Unavailable: there is no NATS to ask.
     """
-    async with _open_registry(settings) as (registry, _):
+    async with open_registry(settings) as (registry, _):
         profile = await _find_profile(registry, profile_name)
         sources = registry.list_sources(profile.id)
         source = _pick(sources, profile_name, slug, scheme)
@@ -118,7 +118,13 @@ async def _find_profile(registry: Registry, name: str) -> Profile:
 
 
 @asynccontextmanager
-async def _open_registry(settings: ServerSettings) -> AsyncIterator[tuple[Registry, Tokens]]:
+async def open_registry(settings: ServerSettings) -> AsyncIterator[tuple[Registry, Tokens]]:
+    """
+    Open the registry and the tokens in it for a command, whether or not a server runs.
+
+    Raises:
+        ConfigError, Unavailable: there is no NATS to keep them in.
+    """
     async with _open_nats(settings) as auth:
         fabric = await Fabric.open(auth, name="clawback token", patience_s=PATIENCE_SECONDS)
         try:

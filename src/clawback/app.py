@@ -21,7 +21,7 @@ from litestar import Router
 from clawback import wire
 from clawback.accounts.gate import Gate
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
-from clawback.accounts.seals import keep_forgetting
+from clawback.accounts.seals import check_keys, keep_forgetting
 from clawback.accounts.throttle import Throttle
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import Vault, load_vault
@@ -109,7 +109,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
     try:
         registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
         shards = registry.install.shards
-        vault = load_vault(settings.master_key, settings.data_dir)
+        vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
         events = EventStore(fabric, ledger, shards)
         stacks, lines = Stacks(fabric, shards), Lines(fabric, shards)
@@ -206,6 +206,12 @@ def _build_pages(settings: ServerSettings, vault: Vault, tokens: Tokens, registr
     place = Place(settings.public_url)
     door = Door(vault, tokens, registry, place)
     return [build_router(door, place, build_login_pages(door)), build_static_router(place)]
+
+
+async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:
+    vault = load_vault(settings.master_key, settings.data_dir)
+    await check_keys(registry, vault)
+    return vault
 
 
 async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:

@@ -143,6 +143,50 @@ def _token_revoke(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _keys_list(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.commands.keys import list_keys
+
+    keys = asyncio.run(list_keys(_load_settings(arguments)))
+    if arguments.json:
+        _print_json(keys)
+        return 0
+    form = "{:<12}{:<10}{}"
+    print(form.format("KEY", "SECRETS", "STATE"))
+    for key in keys:
+        state = "seals and opens" if key.seals else "opens" if key.here else "missing"
+        print(form.format(key.id, key.secrets, state))
+    return 0
+
+
+def _keys_rotate(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.commands.keys import rotate_keys
+
+    rotation = asyncio.run(rotate_keys(_load_settings(arguments)))
+    new = "The new key" if rotation.made else "Key"
+    _say(f"{new} {rotation.current} seals now; {rotation.resealed.secrets} secrets were sealed anew with it.")
+    if rotation.made:
+        _say("Keep a copy of master.key apart from the backups of NATS, as before: the old copy does not open the new.")
+    for key in rotation.idle:
+        _say(f"Key {key} opens nothing any more: clawback keys remove {key}")
+    if rotation.resealed.unopened:
+        _say(f"These sources have secrets that do not open, and stay disabled: {', '.join(rotation.resealed.unopened)}")
+        return EXIT_FAILED
+    return 0
+
+
+def _keys_remove(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from clawback.commands.keys import remove_key
+
+    _say(asyncio.run(remove_key(_load_settings(arguments), arguments.id, lost=arguments.lost)))
+    return 0
+
+
 def _login(arguments: argparse.Namespace) -> int:
     import asyncio
 
@@ -259,6 +303,19 @@ def _build_parser() -> argparse.ArgumentParser:
         add_settings(each, "data_dir", "nats_url")
     for each in (create, tokens):
         each.add_argument("--json", action="store_true", help="print JSON")
+
+    keys = commands.add_parser(
+        "keys", help="List, rotate and remove master keys.", description="List, rotate and remove master keys."
+    )
+    key_commands = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    key_list = add(key_commands, "list", _keys_list, "List the master keys, and how many secrets each has sealed.")
+    key_list.add_argument("--json", action="store_true", help="print JSON")
+    rotate = add(key_commands, "rotate", _keys_rotate, "Seal every secret with a new master key, while servers run.")
+    remove = add(key_commands, "remove", _keys_remove, "Remove a master key that opens nothing any more.")
+    remove.add_argument("id", metavar="ID", help="the key's id, from `clawback keys list`")
+    remove.add_argument("--lost", action="store_true", help="it is lost: what it sealed will never open again")
+    for each in (key_list, rotate, remove):
+        add_settings(each, "data_dir", "nats_url")
 
     login = add(commands, "login", _login, "Save server and token where Claude Code's plugin finds them.")
     login.add_argument("--server", default=DEFAULT_SERVER, metavar="URL", help=f"(default: {DEFAULT_SERVER})")

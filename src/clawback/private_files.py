@@ -6,6 +6,8 @@ Every `…_FILE` setting and the server's own key go through here, so they follo
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clawback.errors import ConfigError
@@ -61,6 +63,30 @@ def create_private_file(path: Path, text: str) -> bool:
     Raises:
         OSError: the folder cannot be written.
     """
+    with _draft(path, text) as draft:
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            return False
+    _sync(path.parent)
+    return True
+
+
+def replace_private_file(path: Path, text: str) -> None:
+    """
+    Write a file of mode 0600 in place of another: whoever reads it, or crashes meanwhile, has the one or the other.
+
+    Raises:
+        OSError: the folder cannot be written; the file is as it was.
+    """
+    with _draft(path, text) as draft:
+        draft.replace(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _draft(path: Path, text: str) -> Iterator[Path]:
+    """Write a file beside another one, whole and on the disk, for as long as the block needs to name it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     try:
@@ -68,15 +94,15 @@ def create_private_file(path: Path, text: str) -> bool:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return False
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync(directory: Path) -> None:
+    """Have a name that was made or changed in a folder on the disk."""
+    folder = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return True

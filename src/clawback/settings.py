@@ -18,7 +18,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
-from clawback.accounts.vault import parse_key
+from clawback.accounts.keyring import parse_ring
 from clawback.errors import ConfigError
 from clawback.private_files import read_private_file
 
@@ -95,7 +95,7 @@ def _secret_text(text: str) -> str:
 
 
 def _key_text(text: str) -> str:
-    parse_key(text)
+    parse_ring(text)
     return text
 
 
@@ -218,7 +218,8 @@ SETTINGS = (
         "master_key",
         _key_text,
         "base64 of 32 bytes",
-        "seals webhook secrets (default: the first start makes <data_dir>/master.key)",
+        "seals webhook secrets; further ones behind it, with commas between, open what they sealed (default: the first"
+        " start makes <data_dir>/master.key)",
         show=_hidden,
     ),
 )

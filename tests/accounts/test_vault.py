@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawback.accounts.vault import Vault, key_id, load_vault, parse_key
+from clawback.accounts.keyring import key_id, parse_key
+from clawback.accounts.vault import Vault, load_vault
 from clawback.errors import ConfigError, SecretUnreadable
 from clawback.model import Sealed
 

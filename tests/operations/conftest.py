@@ -2,9 +2,10 @@
 
 import pytest
 
+from clawback.accounts.keyring import key_id
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import Tokens
-from clawback.accounts.vault import Vault, key_id
+from clawback.accounts.vault import Vault
 from clawback.crons.firing import Crons
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History

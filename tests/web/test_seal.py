@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from clawback.accounts.vault import Vault, key_id
+from clawback.accounts.keyring import key_id
+from clawback.accounts.vault import Vault
 from clawback.web.seal import Sealer
 
 OLD, NEW = bytes(32), bytes(range(32))

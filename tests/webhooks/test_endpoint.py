@@ -16,7 +16,8 @@ import pytest
 import uvicorn
 
 import senders
-from clawback.accounts.vault import Vault, key_id
+from clawback.accounts.keyring import key_id
+from clawback.accounts.vault import Vault
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History

@@ -3,17 +3,15 @@ Secrets at rest: sealed with AES-256-GCM before they reach NATS, opened only to 
 
 Each ciphertext is bound to its profile, its source and its key as additional data, so a row moved to another source,
 or a bit changed in it, does not open. The key stays out of NATS: a stolen disk or backup of the stream holds nothing
-of use. Sealed rows name their key, so that a ring may hold an old key beside the current one.
+of use. Sealed rows name their key, so that a ring may hold old keys beside the current one (docs/adr/0014).
 
 Nonces are random and 96 bits long: NIST SP 800-38D section 8.3 allows 2^32 seals for one key, and a seal happens when
 a person creates a source.
 """
 
-import base64
-import binascii
-import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -21,46 +19,32 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from clawback.accounts.keyring import KEY_BYTES, KeyFile, KeyRing, read_setting
 from clawback.errors import ConfigError, SecretUnreadable
 from clawback.model import Sealed
-from clawback.private_files import create_private_file, read_private_file
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
-KEY_FILE = "master.key"
-KEY_SETTING = "master_key"
 
-
-def key_id(key: bytes) -> str:
-    """Name a key by the first 8 hex digits of its SHA-256: enough to tell keys apart, useless to guess one."""
-    return hashlib.sha256(key).hexdigest()[:8]
-
-
-def parse_key(text: str) -> bytes:
-    """
-    Read a master key as it stands in a setting or a file: 32 bytes in base64, standard or URL-safe.
-
-    Raises:
-        ValueError: it is something else; says what was found, never the value.
-    """
-    try:
-        key = base64.b64decode(text.strip().replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"{len(text)} characters that are not base64") from None
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"base64 of {len(key)} bytes")
-    return key
+log = logging.getLogger("clawback.accounts")
 
 
 class Vault:
     """A ring of keys, of which one seals and all open."""
 
-    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
-        """Hold `keys` by their `key_id`; `current` is the one that seals."""
-        assert current in keys, "the current key is one of the ring"
-        self._keys = dict(keys)
-        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
-        self.current = current
+    def __init__(
+        self,
+        keys: Mapping[str, bytes],
+        current: str,
+        reread: Callable[[], KeyRing | None] | None = None,
+    ) -> None:
+        """Hold `keys` by their `key_id`; `current` is the one that seals. `reread` reads the ring if it has changed."""
+        self._reread = reread
+        self._hold(keys, current)
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of the keys that open."""
+        return tuple(self._ciphers)
 
     def derive_key(self, key_id: str, purpose: str) -> bytes | None:
         """
@@ -68,6 +52,8 @@ class Vault:
 
         Keys of different purposes say nothing about each other or about the master key.
         """
+        if key_id not in self._keys:
+            self._refresh()
         key = self._keys.get(key_id)
         if key is None:
             return None
@@ -75,6 +61,7 @@ class Vault:
 
     def seal(self, secret: bytes, *, profile_id: str, source_id: str) -> Sealed:
         """Encrypt a source's secret with the current key, bound to that source."""
+        self._refresh()
         nonce = os.urandom(NONCE_BYTES)
         bound = _additional_data(profile_id, source_id, self.current)
         return Sealed(self.current, nonce, self._ciphers[self.current].encrypt(nonce, secret, bound))
@@ -86,6 +73,8 @@ class Vault:
         Raises:
             SecretUnreadable: its key is not in the ring, or the row was changed or belongs to another source.
         """
+        if sealed.key_id not in self._ciphers:
+            self._refresh()
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             raise SecretUnreadable(
@@ -101,34 +90,40 @@ class Vault:
                 " changed or moved; give the source a secret again with source_update"
             ) from error
 
+    def _refresh(self) -> None:
+        if self._reread is None:
+            return
+        try:
+            ring = self._reread()
+        except ConfigError as error:
+            log.error("the keys stay as they are: %s", error, extra={"action": "keys_unreadable"})  # noqa: TRY400 -- the sentence says it
+            return
+        if ring is not None:
+            self._hold(ring.keys, ring.current)
+            log.info("keys read anew: %s seals", ring.current, extra={"action": "keys_read", "keys": list(ring.keys)})
+
+    def _hold(self, keys: Mapping[str, bytes], current: str) -> None:
+        assert current in keys, "the current key is one of the ring"
+        self._keys = dict(keys)
+        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
+        self.current = current
+
 
 def load_vault(master_key: str | None, data_dir: Path) -> Vault:
     """
     Build the vault from the `master_key` setting, or from `<data_dir>/master.key`, which the first start makes.
 
+    The file is read again when it has changed; a setting stays what it is.
+
     Raises:
-        ConfigError: the key is wrong, or its file cannot be read, is open to others or cannot be made.
+        ConfigError: a key is wrong, or its file cannot be read, is open to others or cannot be made.
     """
-    path = data_dir / KEY_FILE
-    where, text = (KEY_SETTING, master_key) if master_key is not None else (str(path), _own_key(path))
-    try:
-        key = parse_key(text)
-    except ValueError as error:
-        raise ConfigError(f"{where}: read {error}; accepted is base64 of {KEY_BYTES} bytes") from error
-    return Vault({key_id(key): key}, key_id(key))
-
-
-def _own_key(path: Path) -> str:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            # Two first starts at once: one makes it, both read the same.
-            create_private_file(path, base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
-    except OSError as error:
-        raise ConfigError(
-            f"{KEY_SETTING}: cannot make {path}: {error.strerror}; make its folder writable, or choose another data_dir"
-        ) from error
-    return read_private_file(path, setting=KEY_SETTING)
+    if master_key is not None:
+        ring = read_setting(master_key)
+        return Vault(ring.keys, ring.current)
+    file = KeyFile(data_dir)
+    ring = file.read()
+    return Vault(ring.keys, ring.current, file.reread)
 
 
 def _additional_data(profile_id: str, source_id: str, key: str) -> bytes:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -31,6 +32,8 @@ OPERATION_HEADER = "KV-Operation"
 _REASON_HEADER = "Clawback-Reason"
 _DELETED = {OPERATION_HEADER: "DEL"}
 _ROTATED = _DELETED | {_REASON_HEADER: "rotated"}
+_ALONE = {"Nats-Rollup": "sub"}
+"""Deletes the revisions before: of a source nothing is kept that was replaced, since it may be a secret."""
 
 T = TypeVar("T")
 
@@ -48,6 +51,13 @@ class Install(Record, frozen=True):
         return f"Install(shards={self.shards})"
 
 
+class KeyRecord(Record, frozen=True):
+    """A master key that has sealed here, by its id: a server that has it not must not start where it is needed."""
+
+    id: str
+    created_at: datetime
+
+
 _DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
     kind: msgspec.json.Decoder(type_)
     for kind, type_ in {
@@ -61,6 +71,7 @@ _DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
         "slug": str,
         "cron": Cron,
         "quiet": str,
+        "key": KeyRecord,
     }.items()
 }
 
@@ -318,7 +329,9 @@ class Registry:
             if changed == current.record:
                 return changed
             with contextlib.suppress(Conflict):  # somebody else was first: change what they made of it
-                await self._store("the source was changed at the same moment", _put(key, changed, current.sequence))
+                await self._store(
+                    "the source was changed at the same moment", _put(key, changed, current.sequence, _ALONE)
+                )
                 return changed
 
     async def delete_source(self, profile_id: str, source_id: str) -> bool:
@@ -344,10 +357,45 @@ class Registry:
         slug = await self._read(slug_key) if known_slug else None
         await self._store(
             f"source {source_id} was changed by somebody else at the same moment: look at it again",
-            _delete(key, current.sequence),
+            _delete(key, current.sequence, _DELETED | _ALONE),
             *([_delete(slug_key, slug.sequence)] if slug is not None and slug.record == source_id else []),
         )
         return True
+
+    def has_unreadable_sources(self) -> bool:
+        """Tell whether any profile has a source whose record cannot be read."""
+        return any(entry.unreadable and key.startswith("src.") for key, entry in self._copy.entries.items())
+
+    # --- master keys ----------------------------------------------------------------------------------------------
+
+    def known_keys(self) -> dict[str, datetime]:
+        """List the ids of the master keys that have sealed here and were not given up, with when they came."""
+        return {key.id: key.created_at for key in self._copy.under("key", KeyRecord)}
+
+    async def note_key(self, key_id: str, now: datetime) -> None:
+        """
+        Remember a master key by its id; nothing where it is known.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        key = subjects.master_key_key(key_id)
+        if await self._find(key, KeyRecord) is None:
+            with contextlib.suppress(Conflict):  # another server starts too
+                await self._store("it is known", _put(key, KeyRecord(key_id, now), await self._vacant(key)))
+
+    async def forget_key(self, key_id: str) -> None:
+        """
+        Forget a master key; nothing where it is not known.
+
+        Raises:
+            Unavailable: not known to be forgotten.
+        """
+        key = subjects.master_key_key(key_id)
+        entry = await self._read(key)
+        if entry is not None and entry.is_there:
+            with contextlib.suppress(Conflict):  # somebody else was first
+                await self._store("it was changed at the same moment", _delete(key, entry.sequence))
 
     # --- crons ----------------------------------------------------------------------------------------------------
 
@@ -666,8 +714,8 @@ def _check_readable(name: str, entry: _Entry | None) -> None:
         )
 
 
-def _put(key: str, record: Record | str, revision: int) -> BatchMessage:
-    return BatchMessage(subjects.config_subject(key), encode_json(record), {}, revision)
+def _put(key: str, record: Record | str, revision: int, headers: dict[str, str] | None = None) -> BatchMessage:
+    return BatchMessage(subjects.config_subject(key), encode_json(record), headers or {}, revision)
 
 
 def _delete(key: str, revision: int, marker: dict[str, str] = _DELETED) -> BatchMessage:

@@ -473,6 +473,11 @@ def news_filters(shard: int, profile_id: str) -> tuple[str, ...]:
     )
 
 
+def master_key_key(key_id: str) -> str:
+    """Name the entry of a master key that has sealed something; ids are hex digits."""
+    return f"key.{encode_token(key_id)}"
+
+
 def quiet_key(address: Address) -> str:
     """Name the entry that says, by being there, that a session takes no messages from others."""
     return f"quiet.{address.profile_id}.{tag_token(address.tag)}"
