@@ -78,12 +78,24 @@ ADDED = [
         wire.EventList(request_id="1", states=("dead",), session_tag="builds", limit=5),
     ),
     (
+        {"type": "event_payload", "requestId": "1", "eventId": "evt_1", "path": "a.b", "offset": 5, "limit": 6},
+        wire.EventPayload(request_id="1", event_id="evt_1", path="a.b", offset=5, limit=6),
+    ),
+    (
         {"type": "event_replay", "requestId": "1", "eventId": "evt_1"},
         wire.EventReplay(request_id="1", event_id="evt_1"),
     ),
     (
         {"type": "account_update", "requestId": "1", "timeoutSeconds": 60},
         wire.AccountUpdate(request_id="1", timeout_seconds=60),
+    ),
+    (
+        {"type": "source_create", "requestId": "1", "slug": "hub", "payload": "compact"},
+        wire.SourceCreate(request_id="1", slug="hub", payload="compact"),
+    ),
+    (
+        {"type": "source_update", "requestId": "1", "sourceId": "s", "payload": ["a.b", "c"]},
+        wire.SourceUpdate(request_id="1", source_id="s", payload=("a.b", "c")),
     ),
     (
         {"type": "source_update", "requestId": "1", "sourceId": "s", "generateSecret": True, "overlapSeconds": 0},

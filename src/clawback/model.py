@@ -145,6 +145,13 @@ class SignatureRule(Record, frozen=True):
     prefix: str | None = None
 
 
+class Projection(Record, frozen=True):
+    """Which part of a payload is shown: made short by the rules for a scheme, or the fields at these dotted paths."""
+
+    compact: Scheme | None = None
+    fields: tuple[str, ...] = ()
+
+
 class Source(Record, frozen=True):
     """
     An endpoint that accepts one service's webhooks.
@@ -152,6 +159,7 @@ class Source(Record, frozen=True):
     `secrets` are sealed; the current one comes first, behind it those before it that are still accepted for a while.
 
     `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
+    `payload` is which part of a payload its sessions are shown, None for all of it.
     """
 
     id: str
@@ -167,6 +175,7 @@ class Source(Record, frozen=True):
     tag: str | None = None
     priority: Priority = Priority.NORMAL
     timeout_seconds: int | None = None
+    payload: Projection | None = None
 
     def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
         """Return the secrets that are accepted at `now`."""
@@ -211,6 +220,7 @@ class Event(Record, frozen=True):
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
+    `payload` is which part of the body a session is shown, None for all of it.
     """
 
     id: str
@@ -233,6 +243,7 @@ class Event(Record, frozen=True):
     cron_id: str | None = None
     label: str | None = None
     scheduled_at: datetime | None = None
+    payload: Projection | None = None
 
 
 class Held(Record, frozen=True):

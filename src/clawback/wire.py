@@ -102,6 +102,7 @@ class SourceCreate(_Request, frozen=True, tag="source_create", kw_only=True):
     priority: Priority | None = None
     generate_secret: bool | None = None
     timeout_seconds: int | None = None
+    payload: str | tuple[str, ...] | None = None
 
 
 class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
@@ -122,6 +123,7 @@ class SourceUpdate(_Request, frozen=True, tag="source_update", kw_only=True):
     session_tag: str | None = None
     priority: Priority | None = None
     timeout_seconds: int | None = None
+    payload: str | tuple[str, ...] | None = None
 
 
 class SourceDelete(_Request, frozen=True, tag="source_delete", kw_only=True):
@@ -173,6 +175,15 @@ class EventList(_Request, frozen=True, tag="event_list", kw_only=True):
 
     states: tuple[str, ...] | None = None
     session_tag: str | None = None
+    limit: int | None = None
+
+
+class EventPayload(_Request, frozen=True, tag="event_payload", kw_only=True):
+    """Read a part of the payload of an event that waits, is held or is dead."""
+
+    event_id: str
+    path: str | None = None
+    offset: int | None = None
     limit: int | None = None
 
 
@@ -296,6 +307,7 @@ Request = (
     | EventSeen
     | EventNext
     | EventList
+    | EventPayload
     | EventReplay
     | AccountInfo
     | AccountUpdate

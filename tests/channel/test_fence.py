@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clawback.channel.fence import build_event, build_reminder, clean_value, defuse
+from clawback.channel.fence import build_event, build_part, build_reminder, clean_value, defuse
 from clawback.wire import EventFrame
 
 MARKER = "0123456789abcdef"
@@ -232,6 +232,27 @@ def test_an_unsigned_event_says_so():
 def test_base64_says_so():
     """A payload that was not UTF-8 is announced as base64."""
     assert "It is base64" in build_event(webhook(encoding="base64"), MARKER).content
+
+
+def test_a_part_of_a_payload_says_how_to_read_the_rest():
+    """Before the fence, where the words are ours; a payload that is whole says nothing of it."""
+    whole = build_event(webhook(), "m").content
+    part = build_event(EventFrame("evt_1", "/review\n\n{}", webhook().meta | {"payload": "compact"}), "m").content
+
+    assert "It is a part: the tool event_payload reads the rest" in part.partition("-----BEGIN DATA")[0]
+    assert "event_payload" not in whole
+
+
+@pytest.mark.parametrize("text", [*BREAK_OUTS, *FORGERIES])
+def test_what_is_read_of_a_payload_stays_within_its_fence(text):
+    """As in the event: what Claude asks for is from outside too."""
+    built = build_part("evt_1", "a.b", text, "m" * 16, place="characters 0 to 9 of 9")
+    before, _, rest = built.partition(f"-----BEGIN DATA {'m' * 16}-----\n")
+    inside, _, after = rest.partition(f"\n-----END DATA {'m' * 16}-----")
+
+    assert before.startswith("Between the markers is what is at a.b in the payload of event evt_1")
+    assert inside == defuse(text)
+    assert after == ""
 
 
 def test_a_cron_is_the_users_own_order():

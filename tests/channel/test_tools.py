@@ -9,12 +9,12 @@ from clawback.errors import Rejected
 CONTRACT = {
     "source_create": {
         "slug", "type", "secret", "generate_secret", "skill", "routes", "eventType", "signature", "session", "priority",
-        "timeout_seconds",
+        "timeout_seconds", "payload",
     },
     "source_list": set(),
     "source_update": {
         "id", "secret", "generate_secret", "overlap_seconds", "skill", "routes", "eventType", "signature", "session",
-        "priority", "timeout_seconds",
+        "priority", "timeout_seconds", "payload",
     },
     "source_delete": {"id"},
     "cron_create": {
@@ -36,6 +36,7 @@ CONTRACT = {
     "event_defer": {"delay_seconds", "event_id"},
     "event_fail": {"reason", "event_id"},
     "event_list": {"states", "session", "limit"},
+    "event_payload": {"path", "event_id", "offset", "limit"},
     "event_replay": {"event_id"},
     "account_info": set(),
     "account_update": {"timeout_seconds", "timezone"},
@@ -84,6 +85,7 @@ def test_read_only_tools_say_so():
         "event_history",
         "event_next",
         "event_list",
+        "event_payload",
         "account_info",
         "source_list",
         "cron_list",

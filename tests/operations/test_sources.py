@@ -73,6 +73,36 @@ async def test_a_source_has_a_time_out_of_its_own(services, alice):
             await perform(services, alice, github("other", timeout_seconds=wrong))
 
 
+@pytest.mark.parametrize("payload", ["compact", ("pull_request.title", "commits.*.message")])
+async def test_a_source_says_which_part_of_a_payload_is_shown(services, alice, payload):
+    """It is listed as it was asked for, and `full` takes it back."""
+    made = await perform(
+        services, alice, wire.SourceCreate(request_id="1", slug="hub", verifier_type="none", payload=payload)
+    )
+    (listed,) = await perform(services, alice, wire.SourceList(request_id="2"))
+    whole = await perform(services, alice, wire.SourceUpdate(request_id="3", source_id=made["id"], payload="full"))
+
+    assert (made["payload"], listed["payload"]) == (msgspec.to_builtins(payload),) * 2
+    assert "payload" not in whole
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ("short", "read 'short': accepted are full, compact, or a list"),
+        (("a", ""), "none of them empty"),
+        (("a..b",), "accepted are at most 12 names"),
+        (("a",) * 51, "1 to 50 dotted paths"),
+    ],
+)
+async def test_what_is_no_part_of_a_payload_is_refused(services, alice, payload, message):
+    """With what is accepted."""
+    with pytest.raises(Rejected, match=message):
+        await perform(
+            services, alice, wire.SourceCreate(request_id="1", slug="hub", verifier_type="none", payload=payload)
+        )
+
+
 async def test_what_was_not_given_is_left_out(services, charlie):
     """No nulls where the protocol has optional fields; an untagged caller's source has no tag."""
     answer = await perform(services, charlie, github())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawback import wire
-from clawback.model import Event, Held, Origin, Priority
+from clawback.model import Event, Held, Origin, Priority, Projection, Scheme
 from clawback.sessions.frames import build_event_frame
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -88,6 +88,27 @@ def test_a_body_that_lies_about_being_text_is_base64_all_the_same():
 
     assert base64.b64decode(frame.content) == b"\xff\x00"
     assert frame.meta["encoding"] == "base64"
+
+
+def test_a_part_of_a_payload_says_that_it_is_one():
+    """And of how much; the order stands before it as ever, and `meta` names the kind of part."""
+    body = b'{"action": "opened", "url": null, "number": 7}'
+    compact = build(an_event(skill="/review", payload=Projection(compact=Scheme.GITHUB)), body)
+    fields = build(an_event(payload=Projection(fields=("number",))), body)
+    note = "\n\n[a part, chosen by Clawback, of 46 characters; event_payload has the rest]"
+
+    assert compact.content == '/review\n\n{"action":"opened","number":7}' + note
+    assert (compact.meta["payload"], fields.meta["payload"]) == ("compact", "fields")
+    assert fields.content == '{"number":7}' + note
+
+
+@pytest.mark.parametrize(("body", "encoding"), [(b"a=1&b=2", None), (b"\xff", "base64")])
+def test_what_has_no_parts_is_shown_in_full(body, encoding):
+    """And says nothing of a part."""
+    frame = build(an_event(encoding=encoding, payload=Projection(compact=Scheme.GITHUB)), body)
+
+    assert frame.content == build(an_event(encoding=encoding), body).content
+    assert "payload" not in frame.meta
 
 
 @pytest.mark.parametrize("unit", ["x", "é", "\U0001f680"])

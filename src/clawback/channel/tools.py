@@ -8,12 +8,14 @@ Claude, name the parameter and quote no free text, which may be a secret.
 
 import json
 import re
+import secrets
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from clawback import wire
+from clawback.channel import fence
 from clawback.channel.delivery import Delivery
 from clawback.channel.remote import Remote
 from clawback.channel.settings import config_path, read_config, write_config
@@ -175,6 +177,32 @@ class EventList(Tool, frozen=True):
         return wire.EventList(request_id="", states=self.states, session_tag=self.session, limit=self.limit)
 
 
+class EventPayload(Tool, frozen=True):
+    """
+    Read the payload of an event, or a part of it by its path, as it was received.
+
+    For events that show a part only, or that were cut. Works until the event has ended, and for dead letters.
+    """
+
+    asks = wire.EventPayload
+    read_only: ClassVar[bool] = True
+
+    path: Annotated[
+        str | None, says("Dotted path of what is wanted, such as pull_request.head or commits.0; default: all of it.")
+    ] = None
+    event_id: Annotated[str | None, says("The event's id (evt_…); default: the active one.")] = None
+    offset: Annotated[Annotated[int, Meta(ge=0)] | None, says("From which character on; default 0.")] = None
+    limit: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)] | None, says("How many characters at most; default 20000.")
+    ] = None
+
+    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+        """Fence the part off like an event: it is from outside."""
+        place = f"characters {data['offset']} to {data['offset'] + len(data['text'])} of {data['totalCharacters']}"
+        part = fence.build_part(data["eventId"], data["path"], data["text"], secrets.token_hex(8), place=place)
+        return f"{part}\n\nThere is more: offset={data['nextOffset']}." if "nextOffset" in data else part
+
+
 class EventReplay(Tool, frozen=True):
     """
     Have a dead letter processed again: it becomes a new event at the end of its line.
@@ -225,6 +253,15 @@ class AccountUpdate(Tool, frozen=True):
     ] = None
 
 
+Payload = Annotated[
+    str | tuple[str, ...] | None,
+    says(
+        "What is shown of each payload: full (default), compact (without links, ids and empty fields; a tenth of "
+        "GitHub's), or a list of dotted paths such as pull_request.title. event_payload reads the rest."
+    ),
+]
+
+
 class SourceCreate(Tool, frozen=True):
     """
     Make a webhook source: an address at which one outside service delivers its events to this or another session.
@@ -273,6 +310,7 @@ class SourceCreate(Tool, frozen=True):
         Annotated[int, Meta(ge=60, le=86_400)] | None,
         says("How long an event of it may take before it times out; default: what the profile says (account_update)."),
     ] = None
+    payload: Payload = None
 
 
 class SourceList(Tool, frozen=True):
@@ -322,6 +360,7 @@ class SourceUpdate(Tool, frozen=True):
         Annotated[int, Meta(ge=0, le=86_400)] | None,
         says("How long an event of it may take before it times out, 60 to 86400; 0: what the profile says."),
     ] = None
+    payload: Payload = None
 
     def request(self, own_tag: str | None) -> wire.Request:  # noqa: ARG002 -- what is not named stays
         """Build the request, about the session that is named and no other."""
@@ -566,6 +605,7 @@ TOOLS: dict[str, type[Tool]] = {
         EventDefer,
         EventFail,
         EventList,
+        EventPayload,
         EventReplay,
         EventHistory,
         AccountInfo,
@@ -663,6 +703,8 @@ class Toolbox:
                 data = await self._remote.ask(call.request(self._session_tag))
                 return f"{call.answer(data)}\n{self._describe_session()}"
             case call:
+                if isinstance(call, EventPayload) and not call.event_id:
+                    call = msgspec.structs.replace(call, event_id=self._delivery.find(None))
                 return call.answer(await self._remote.ask(call.request(self._session_tag)))
 
     async def _ask_about_held(self, call: EventExtend | EventDefer | EventFail) -> str:

@@ -22,6 +22,7 @@ from clawback.operations.crons import (
     run_cron_now,
     update_cron,
 )
+from clawback.operations.event_payload import read_payload
 from clawback.operations.events import (
     defer_event,
     extend_event,
@@ -53,6 +54,7 @@ OPERATIONS: dict[type[wire.Request], Operation] = {
     wire.EventSeen: note_seen,
     wire.EventNext: next_event,
     wire.EventList: list_events,
+    wire.EventPayload: read_payload,
     wire.EventReplay: replay_event,
     wire.AccountInfo: account_info,
     wire.AccountUpdate: update_account,

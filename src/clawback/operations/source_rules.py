@@ -7,12 +7,13 @@ its maker reads the reason, and not at the first webhook, where nobody does.
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
-from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
+from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule
+from clawback.payloads.paths import parse_selection
 from clawback.webhooks.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.webhooks.signatures import ALGORITHMS, ENCODINGS, SCHEMES
 
@@ -37,6 +38,9 @@ MAX_SECRETS = 4
 MIN_TIMEOUT_SECONDS = 60
 MAX_TIMEOUT_SECONDS = 24 * 3600
 """Of one event, in seconds: the next one waits that long for a session that never acks."""
+
+MAX_FIELDS = 50
+"""Of a payload that is shown in part. They stand in the header of each event, so there is an end to them."""
 
 MAX_QUOTED = 80
 """Characters of a refused value that its refusal repeats."""
@@ -333,3 +337,33 @@ def _quoted(text: str) -> str:
     """Quote what was read, in ASCII and cut: it may be anything."""
     shown = ascii(text)
     return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}…"
+
+
+def check_payload(payload: str | Sequence[str] | None, scheme: Scheme) -> Projection | None:
+    """
+    Check which part of a payload is to be shown: `full`, `compact`, or the fields at dotted paths; None for all of it.
+
+    Raises:
+        Rejected: it is none of these, or a path is none.
+    """
+    if not payload or payload == "full":
+        return None
+    if payload == "compact":
+        return Projection(compact=scheme)
+    if isinstance(payload, str):
+        raise Rejected(
+            f"payload refused, read {payload[:MAX_QUOTED]!a}: accepted are full, compact, or a list of dotted paths"
+            " such as pull_request.title"
+        )
+    if len(payload) > MAX_FIELDS or not all(payload):
+        raise Rejected(
+            f"payload refused, read {len(payload)} fields: accepted are 1 to {MAX_FIELDS} dotted paths, none of them"
+            " empty"
+        )
+    parse_selection(payload)
+    return Projection(fields=tuple(payload))
+
+
+def write_payload(projection: Projection | None) -> str | tuple[str, ...] | None:
+    """Write it as it is asked for; None for all of it."""
+    return None if projection is None else projection.fields or "compact"

@@ -44,6 +44,7 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         tag=rules.choose_tag(request, caller.session_tag),
         priority=rules.check_priority(request.priority, scheme),
         timeout_seconds=None if request.timeout_seconds is None else rules.check_timeout(request.timeout_seconds),
+        payload=rules.check_payload(request.payload, scheme),
     )
     profile = await find_profile(services, caller)
     if secret is not None:
@@ -165,6 +166,8 @@ def _changes(request: wire.SourceUpdate, scheme: Scheme) -> dict[str, Any]:
         changes["priority"] = rules.check_priority(request.priority, scheme)
     if request.timeout_seconds is not None:
         changes["timeout_seconds"] = rules.check_timeout(request.timeout_seconds) if request.timeout_seconds else None
+    if request.payload is not None:
+        changes["payload"] = rules.check_payload(request.payload, scheme)
     return changes
 
 
@@ -239,6 +242,7 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         "sessionTag": source.tag,
         "priority": source.priority,
         "timeoutSeconds": source.timeout_seconds,
+        "payload": rules.write_payload(source.payload),
         "oldSecretUntil": max(ends, default=None),
         "url": f"{base_url}/{source.slug}",
     }

@@ -1,15 +1,16 @@
 """
 The event frame: what a session is sent of an event. Pure.
 
-`content` of a webhook is the matched skill or prompt, a blank line, and the payload as received; of a cron its prompt;
-of a message its text. Nothing is fenced or escaped here: what is safe to show a model is the plugin's to decide, and
-other clients want the payload byte for byte.
+`content` of a webhook is the matched skill or prompt, a blank line, and the payload as received, or the part of it that
+its source asks for; of a cron its prompt; of a message its text. Nothing is fenced or escaped here: what is safe to
+show a model is the plugin's to decide, and other clients want the payload byte for byte.
 """
 
 import base64
 import contextlib
 
 from clawback.model import UNTAGGED_NAME, Event, Held, Origin, Priority
+from clawback.payloads.projection import project
 from clawback.wire import MAX_CONTENT_CHARACTERS, EventFrame
 
 
@@ -47,6 +48,9 @@ def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bo
         meta["deliveryId"] = event.delivery_id
     if encoding is not None:
         meta["encoding"] = encoding
+    elif event.payload is not None and (part := project(body, event.payload)) is not None:
+        meta["payload"] = "fields" if event.payload.fields else "compact"
+        payload = f"{part}\n\n[a part, chosen by Clawback, of {len(payload):,} characters; event_payload has the rest]"
     if event.replay is not None:
         meta["replay"] = event.replay
     content = _shorten(payload, event, held)
@@ -66,6 +70,6 @@ def _shorten(payload: str, event: Event, held: Held) -> str:
         return payload
     return (
         f"{payload[:MAX_CONTENT_CHARACTERS]}\n\n[cut here by Clawback: {MAX_CONTENT_CHARACTERS:,} of {len(payload):,}"
-        f" characters. The whole payload of {event.id} is kept until the event is acked, as sequence {held.sequence}"
-        f" of its event stream in NATS (docs/operations.md, 'Read one event').]"
+        f" characters. The whole payload of {event.id} is kept until the event is acked: event_payload reads it part by"
+        f" part; in NATS it is sequence {held.sequence} of its event stream (docs/operations.md, 'Read one event').]"
     )

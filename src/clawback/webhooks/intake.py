@@ -93,6 +93,7 @@ def take(
             delivery_id=delivery_id,
             encoding=None if request.is_utf8 else "base64",
             allowed_seconds=source.timeout_seconds,
+            payload=source.payload,
         )
     )
 

@@ -1,0 +1,76 @@
+"""The payload of an event, part by part, as it was received."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+from clawback import wire
+from clawback.errors import BadPayload, NotFound, Rejected
+from clawback.fabric.connection import Stored
+from clawback.fabric.events import decode_event
+from clawback.fabric.subjects import is_id
+from clawback.operations.caller import Caller, Services
+from clawback.payloads.paths import value_at
+
+DEFAULT_CHARACTERS = 20_000
+"""Some 5,000 tokens: a file's worth, and far from filling a context window."""
+
+MAX_CHARACTERS = 100_000
+
+_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+
+
+async def read_payload(services: Services, caller: Caller, request: wire.EventPayload) -> dict[str, Any]:
+    """
+    Read what stands at a dotted path of an event's payload, or all of it, from an offset on and up to a limit.
+
+    Raises:
+        NotFound: the profile has no such event, or it has ended; or the path leads nowhere.
+        Rejected: the path, offset or limit is none, or there are no paths in this payload.
+        Unavailable: NATS does not answer.
+    """
+    offset, limit = request.offset or 0, DEFAULT_CHARACTERS if request.limit is None else request.limit
+    if offset < 0 or not 1 <= limit <= MAX_CHARACTERS:
+        raise Rejected(
+            f"offset {offset} and limit {limit} refused: accepted are an offset from 0 and a limit of 1 to"
+            f" {MAX_CHARACTERS} characters"
+        )
+    known = is_id(request.event_id)  # anybody's text
+    found = await services.inventory.find(caller.profile_id, request.event_id) if known else None
+    if found is None:
+        raise NotFound(
+            f"there is no event {request.event_id[:80]!a} with a payload: it has ended, or never was; event_list shows"
+            " those that wait, are held or are dead"
+        )
+    path = request.path or ""
+    # In a thread, as a body may be 25 MiB.
+    kind, text = await asyncio.to_thread(_read, found.stored, path)
+    part = text[offset : offset + limit]
+    answer = {
+        "eventId": request.event_id,
+        "path": path,
+        "kind": kind,
+        "text": part,
+        "offset": offset,
+        "totalCharacters": len(text),
+    }
+    end = offset + len(part)
+    return answer | {"nextOffset": end} if part and end < len(text) else answer
+
+
+def _read(stored: Stored, path: str) -> tuple[str, str]:
+    """Say what is at a path, and write it: a string as it is, all else as JSON, the whole as it was received."""
+    try:
+        event, body = decode_event(stored.headers, stored.data)
+        text = body.decode() if event.encoding is None else base64.b64encode(body).decode()
+    except (BadPayload, UnicodeDecodeError) as error:
+        raise Rejected("this is no event that anybody could read") from error
+    if not path:
+        return "payload", text
+    try:
+        value = value_at(json.loads(body), path)
+        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise Rejected("this payload is not JSON, so there are no paths in it: leave the path out") from error
+    return _KINDS.get(type(value), "null"), written.encode("utf-8", "replace").decode()
