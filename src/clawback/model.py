@@ -17,6 +17,9 @@ from msgspec import Struct
 UNTAGGED_NAME = "(untagged)"
 """How the untagged address is written where a name is needed; reserved, so no tag can be it."""
 
+API_NAME = "(api)"
+"""Who a message comes from that no session sent; reserved like the other, so no session can pass for it."""
+
 TIMEOUT_SECONDS = 30 * 60
 """How long an event may be active where neither its source nor its profile says otherwise."""
 

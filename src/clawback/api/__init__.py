@@ -10,18 +10,29 @@ from litestar.di import Provide
 
 from clawback.accounts.gate import Gate
 from clawback.api.account import AccountController
-from clawback.api.asking import Asking, asking_of
+from clawback.api.answers import PATH
+from clawback.api.asking import asking_of
 from clawback.api.auth import BearerAuthentication
+from clawback.api.crons import CronController
+from clawback.api.messages import MessageController
 from clawback.api.requests import MAX_BODY_BYTES, ApiRequest
+from clawback.api.sessions import SessionController
+from clawback.api.sources import SourceController
 from clawback.api.stream import build_stream
+from clawback.api.tokens import TokenController
 from clawback.fabric.feed import Feed
 from clawback.operations import Services
 
-__all__ = ["PATH", "Asking", "build_api"]
+__all__ = ["PATH", "build_api"]
 
-PATH = "/api/v1"
-
-CONTROLLERS = [AccountController]
+CONTROLLERS = [
+    AccountController,
+    TokenController,
+    SourceController,
+    CronController,
+    SessionController,
+    MessageController,
+]
 
 
 def build_api(services: Services, gate: Gate, feed: Feed) -> Router:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import Controller, get, patch
 from litestar.params import JSONBody
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from clawback import wire
 from clawback.api.answers import Answer, documented
@@ -59,4 +59,4 @@ class AccountController(Controller):
     )
     async def update(self, ask: Ask, data: JSONBody[AccountChange]) -> object:
         """Change what is given. What is delivered already keeps its time, and a cron that is made already its zone."""
-        return await ask(wire.AccountUpdate, **structs.asdict(data))
+        return await ask.body(wire.AccountUpdate, data)

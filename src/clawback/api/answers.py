@@ -3,11 +3,15 @@
 from http import HTTPStatus
 from typing import Any
 
+from litestar import Response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import Struct
 
 from clawback.problems import CONTENT_TYPE
+
+PATH = "/api/v1"
+"""Where the API is. What is added to it later breaks nobody; what breaks somebody gets another number."""
 
 
 class Answer(Struct, frozen=True, rename="camel", kw_only=True):
@@ -20,6 +24,11 @@ class Problem(Answer, frozen=True):
     title: str
     status: int
     detail: str
+
+
+def created(answer: dict[str, Any], path: str) -> Response[dict[str, Any]]:
+    """Answer that something is made, and where under the API it is."""
+    return Response(answer, status_code=HTTPStatus.CREATED, headers={"Location": f"{PATH}{path}"})
 
 
 PROBLEMS = {

@@ -5,8 +5,12 @@ from typing import Any, NamedTuple
 
 from litestar import Request
 from litestar.params import SkipValidation
+from msgspec import structs
 
 from clawback import wire
+from clawback.api.answers import PATH
+from clawback.api.requests import Body
+from clawback.errors import NotFound
 from clawback.operations import Caller, Services, perform
 
 NO_ID = ""
@@ -27,6 +31,56 @@ class Asking(NamedTuple):
             ClawbackError: what its operation raises.
         """
         return await perform(self.services, self.caller, kind(request_id=NO_ID, **fields))
+
+    async def body(self, kind: type[wire.Request], body: Body, **fields: Any) -> Any:  # noqa: ANN401 -- the same
+        """
+        Carry out a request of this kind, with the fields of a body.
+
+        Raises:
+            ClawbackError: what its operation raises.
+        """
+        return await self(kind, **structs.asdict(body), **fields)
+
+    async def all(self, kind: type[wire.Request]) -> dict[str, Any]:
+        """
+        Carry out a request for a list, which is answered as an object: there is room beside the list then.
+
+        Raises:
+            ClawbackError: what its operation raises.
+        """
+        return {"items": await self(kind)}
+
+    async def one(self, kind: type[wire.Request], thing: str, identifier: str) -> dict[str, Any]:
+        """
+        Find one of what a request lists.
+
+        Raises:
+            NotFound: it is not among the caller's.
+            ClawbackError: what the operation raises.
+        """
+        found: list[dict[str, Any]] = [each for each in await self(kind) if each["id"] == identifier]
+        if not found:
+            raise unknown(thing, identifier)
+        return found[0]
+
+    async def remove(self, kind: type[wire.Request], thing: str, **fields: str) -> None:
+        """
+        Carry out a request that removes what its one field names.
+
+        Raises:
+            NotFound: it is not among the caller's.
+            ClawbackError: what its operation raises.
+        """
+        answer = await self(kind, **fields)
+        if not answer["removed"]:
+            raise unknown(thing, *fields.values())
+
+
+def unknown(thing: str, identifier: str) -> NotFound:
+    """Make the error for what is not there for this caller, wherever else it may be."""
+    return NotFound(
+        f"there is no {thing} {identifier[:80]!a} in this profile; GET {PATH}/{thing}s shows those there are"
+    )
 
 
 Ask = SkipValidation[Asking]

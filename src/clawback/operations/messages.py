@@ -6,7 +6,7 @@ from typing import Any
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
-from clawback.model import UNTAGGED_NAME, Address, Priority
+from clawback.model import API_NAME, UNTAGGED_NAME, Address, Priority
 from clawback.operations.caller import Caller, Services, check_messaging
 from clawback.wire import MAX_CONTENT_CHARACTERS
 
@@ -28,7 +28,8 @@ async def send_message(services: Services, caller: Caller, request: wire.Session
     """
     check_messaging(caller)
     content, targets = check_content(request.content), check_targets(request.targets)
-    sender = Address(caller.profile_id, caller.session_tag)
+    # Who asks over no connection is no session: `*` leaves none out for it, and nobody is to answer to one.
+    sender = Address(caller.profile_id, API_NAME if caller.connection_id is None else caller.session_tag)
     priority = request.priority or Priority.NORMAL
     if targets is None:
         outcome = await services.messages.send_to_all(sender, content, priority)

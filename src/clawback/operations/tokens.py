@@ -1,10 +1,13 @@
 """Tokens: made, listed, replaced."""
 
+import logging
 from typing import Any
 
 from clawback import wire
 from clawback.errors import Unauthorized
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled
+
+log = logging.getLogger("clawback.operations")
 
 
 async def create_token(services: Services, caller: Caller, request: wire.TokenCreate) -> dict[str, Any]:
@@ -50,6 +53,22 @@ async def rotate_token(services: Services, caller: Caller, request: wire.TokenRo
     _require_live_token(services, caller)
     made = await services.tokens.rotate(caller.profile_id, caller.token_id, request.label)
     return {"token": made.value, "id": made.record.id}
+
+
+async def revoke_token(services: Services, caller: Caller, token_id: str) -> bool:
+    """
+    Revoke a token of the caller's profile, its own among them, which closes what it opened; False where there is none.
+
+    Raises:
+        Unauthorized: the caller's own token was replaced or revoked before.
+        Conflict: somebody else replaced it at the same moment.
+        Unavailable: not known to be done.
+    """
+    _require_live_token(services, caller)
+    revoked = await services.tokens.revoke(caller.profile_id, token_id)
+    if revoked:
+        log.info("token revoked", extra={"action": "token_revoked", "profile": caller.profile_id, "token": token_id})
+    return revoked
 
 
 def _require_live_token(services: Services, caller: Caller) -> None:

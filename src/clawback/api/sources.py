@@ -1,0 +1,177 @@
+"""`/sources`: the endpoints that accept webhooks."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, Meta, UnsetType
+
+from clawback import wire
+from clawback.api.answers import Answer, created, documented
+from clawback.api.asking import Ask
+from clawback.api.requests import Body
+from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
+from clawback.operations.source_rules import (
+    MAX_OVERLAP_SECONDS,
+    MAX_ROUTES,
+    MAX_SECRET_BYTES,
+    MAX_TIMEOUT_SECONDS,
+    MIN_TIMEOUT_SECONDS,
+)
+
+Instruction = Annotated[str, Meta(description="A skill such as /review, or a prompt; at most 16 KiB")]
+Routes = Annotated[
+    dict[str, str],
+    Meta(max_length=MAX_ROUTES, description="Event type, or *, to skill or prompt; what matches none is dropped"),
+]
+Tag = Annotated[str, Meta(description="The session whose events these are; empty or (untagged): without a tag")]
+Secret = Annotated[str, Meta(max_length=MAX_SECRET_BYTES, description="What the sender signs with")]
+Payload = Annotated[
+    str | tuple[str, ...],
+    Meta(description="Which part of a payload sessions are shown: full (default), compact, or 1 to 50 dotted paths"),
+]
+Slug = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$", description="The last part of the URL, and neither . nor ..")
+]
+
+
+class EventTypePlace(EventTypeRule, frozen=True, forbid_unknown_fields=True):
+    """Where the event type stands: a header, else a dotted path in the body; `action` is a path that is appended."""
+
+
+class SignaturePlace(SignatureRule, frozen=True, forbid_unknown_fields=True):
+    """Of type `generic`: where the signature stands, how it is made and written; a given prefix is mandatory."""
+
+
+class Source(Answer, frozen=True):
+    """A source. Its secret is never shown. A disabled one verifies nothing, for the reason that it has then."""
+
+    id: str
+    slug: str | UnsetType = UNSET
+    url: Annotated[str, Meta(description="Where its webhooks go")] | UnsetType = UNSET
+    type: Scheme | UnsetType = UNSET
+    skill: str | UnsetType = UNSET
+    routes: dict[str, str] | UnsetType = UNSET
+    event_type: EventTypeRule | UnsetType = UNSET
+    session_tag: str | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    timeout_seconds: int | UnsetType = UNSET
+    payload: str | list[str] | UnsetType = UNSET
+    old_secret_until: datetime | UnsetType = UNSET
+    secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class SourceList(Answer, frozen=True):
+    """The profile's sources, oldest first."""
+
+    items: list[Source]
+
+
+class NewSource(Body, frozen=True):
+    """A source to be made; each field as of source_create in docs/protocol.md."""
+
+    slug: Slug
+    verifier_type: Scheme
+    secret: Secret | None = None
+    generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
+    skill: Instruction | None = None
+    routes: Routes | None = None
+    event_type: EventTypePlace | None = None
+    signature: SignaturePlace | None = None
+    session_tag: Tag | None = None
+    priority: Priority | None = None
+    timeout_seconds: Annotated[int, Meta(ge=MIN_TIMEOUT_SECONDS, le=MAX_TIMEOUT_SECONDS)] | None = None
+    payload: Payload | None = None
+
+
+class SourceChange(Body, frozen=True):
+    """What is to be changed; what is left out stays as it is, what is empty goes back to its default."""
+
+    secret: Secret | None = None
+    generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
+    overlap_seconds: (
+        Annotated[int, Meta(ge=0, le=MAX_OVERLAP_SECONDS, description="How long the old secret is accepted too")] | None
+    ) = None
+    skill: Instruction | None = None
+    routes: Routes | None = None
+    event_type: EventTypePlace | None = None
+    signature: SignaturePlace | None = None
+    session_tag: Tag | None = None
+    priority: Priority | None = None
+    timeout_seconds: (
+        Annotated[int, Meta(ge=0, le=MAX_TIMEOUT_SECONDS, description="0: what the profile says")] | None
+    ) = None
+    payload: Payload | None = None
+
+
+EXAMPLE = {
+    "id": "src_x3jv6r2k7nsa5xweq4bd",
+    "slug": "github",
+    "url": "https://hooks.example.com/webhooks/m5o2w7c4h6x3k9p8a2d4f6g8j2/github",
+    "type": "github",
+    "routes": {"pull_request.opened": "/review"},
+    "sessionTag": "builds",
+    "priority": "normal",
+}
+WITH_SECRET = EXAMPLE | {"secret": "the secret that the server made, shown this once"}
+
+
+class SourceController(Controller):
+    """Sources."""
+
+    path = "/sources"
+    tags = ("sources",)
+
+    @get(
+        operation_id="source_list", summary="List sources", responses=documented(200, SourceList, {"items": [EXAMPLE]})
+    )
+    async def list_all(self, ask: Ask) -> object:
+        """List the profile's sources, oldest first, without their secrets."""
+        return await ask.all(wire.SourceList)
+
+    @get(
+        "/{source_id:str}",
+        operation_id="source_get",
+        summary="Show a source",
+        responses=documented(200, Source, EXAMPLE, 404),
+    )
+    async def one(self, ask: Ask, source_id: FromPath[str]) -> object:
+        """Show one of the profile's sources, without its secret."""
+        return await ask.one(wire.SourceList, "source", source_id)
+
+    @post(
+        operation_id="source_create",
+        summary="Make a source",
+        responses=documented(201, Source, WITH_SECRET, 409, body=True),
+    )
+    async def create(self, ask: Ask, data: JSONBody[NewSource]) -> Response[dict[str, Any]]:
+        """Make a source. The answer has its secret only if the server made it, this once."""
+        answer = await ask.body(wire.SourceCreate, data)
+        return created(answer, f"/sources/{answer['id']}")
+
+    @patch(
+        "/{source_id:str}",
+        operation_id="source_update",
+        summary="Change a source",
+        responses=documented(200, Source, EXAMPLE, 404, 409, body=True),
+    )
+    async def update(self, ask: Ask, source_id: FromPath[str], data: JSONBody[SourceChange]) -> object:
+        """
+        Change what is given of a source, for requests that come from now on.
+
+        With a new secret the one before is accepted too, for a day unless `overlapSeconds` says otherwise.
+        """
+        return await ask.body(wire.SourceUpdate, data, source_id=source_id)
+
+    @delete(
+        "/{source_id:str}",
+        operation_id="source_delete",
+        summary="Delete a source",
+        responses=documented(204, None, None, 404, 409),
+    )
+    async def delete(self, ask: Ask, source_id: FromPath[str]) -> None:
+        """Delete a source. What waits of it becomes dead letters; what a session holds is left to it."""
+        await ask.remove(wire.SourceDelete, "source", source_id=source_id)
