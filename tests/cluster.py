@@ -21,6 +21,7 @@ from clawback.fabric.registry import Registry
 from clawback.model import random_id
 from clawback.settings import ServerSettings
 from conftest import SHARDS
+from houses import KEY
 from natsd import Natsd
 from waiting import eventually
 
@@ -39,7 +40,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def running_server(natsd: Natsd, home: Path) -> AsyncIterator[str]:
     """Run a server over a NATS, and say the URL of its WebSocket."""
-    settings = ServerSettings(data_dir=home, shards=SHARDS)
+    settings = ServerSettings(data_dir=home, shards=SHARDS, master_key=KEY)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     async with open_application(settings, natsd.auth) as (application, _):
