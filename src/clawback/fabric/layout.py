@@ -30,6 +30,7 @@ STREAM_NAME_IN_USE = 10058
 
 CONFIG_BUCKET = "cfg"
 SESSION_BUCKET = "sess"
+ONCE_BUCKET = "once"
 
 
 class JetStreamApi(Protocol):
@@ -132,6 +133,14 @@ _KEPT: tuple[dict[str, Any], ...] = (
         "allow_msg_ttl": True,
         # Refreshed every few seconds by every session: on disk that would be an fsync each.
         "storage": "memory",
+    },
+    {
+        "name": f"KV_{ONCE_BUCKET}",
+        "description": "Codes to be redeemed and names that are used up, each until its time is over. <kind>.<hash>",
+        "subjects": [f"$KV.{ONCE_BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_msg_ttl": True,
     },
 )
 

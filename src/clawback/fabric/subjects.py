@@ -15,6 +15,7 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     left.<profile>.<tag>[.<connection>]           a session, or one that stood by for it, has left; core NATS
     $KV.cfg.<kind>.<…>                            profiles, sources, tokens, crons; republished as changed.cfg.<…>
     $KV.sess.<profile>.<tag>[.<connection>]       leases: which server holds a session, and who stands by for it
+    $KV.once.<kind>.<hash>                        codes and what else may happen once
 
 User text becomes one token, whatever it holds: `nats` clients do publish to a literal `*` when asked to, so nothing
 but encoded text may reach a subject. Ids are Clawback's own (`[a-z0-9_]`) and stand as they are.
@@ -417,6 +418,11 @@ def source_key(profile_id: str, source_id: str) -> str:
 def cron_key(profile_id: str, cron_id: str) -> str:
     """Name a cron's record."""
     return f"cron.{profile_id}.{cron_id}"
+
+
+def once_subject(kind: str, digest: str) -> str:
+    """Name what may happen once; `kind` is a word of Clawback's own, `digest` the SHA-256 of its name in hex."""
+    return f"$KV.once.{kind}.{digest}"
 
 
 def slug_key(profile_id: str, slug: str) -> str:
