@@ -142,7 +142,7 @@ class Server:
         self.socket_url = f"ws://127.0.0.1:{port}/ws"
 
 
-class _QuietServer(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without signal handlers: they are the test run's."""
 
     capture_signals = contextlib.nullcontext
@@ -155,7 +155,7 @@ async def serving(auth: NatsAuth, data_dir, **settings: Any) -> AsyncIterator[Se
         port = listener.getsockname()[1]
         made = ServerSettings(data_dir=data_dir, port=port, shards=SHARDS, master_key=KEY, **settings)
         async with open_application(made, auth) as (application, registry):
-            server = _QuietServer(build_config(application))
+            server = QuietServer(build_config(application))
             running = asyncio.create_task(server.serve([listener]))
             await eventually(lambda: server.started)
             try:

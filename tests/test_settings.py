@@ -112,6 +112,13 @@ def test_a_right_value_is_taken(data_dir, name, text, value):
         ("public_url", "https://u:p@hooks.example.com"),
         ("public_url", "https://hooks.example.com/?a=b"),
         ("public_url", "https://hooks.example.com:port"),
+        ("public_url", "https://hooks.example.com/'$(id)"),
+        ("public_url", "https://hööks.example.com"),
+        ("github_url", "http://github.example.com"),
+        ("github_api_url", "github.example.com"),
+        ("github_logins", "octocat,"),
+        ("github_logins", "octo cat"),
+        ("github_logins", "@octocat"),
         ("nats_url", "localhost:4222"),
         ("nats_url", "http://localhost:4222"),
         ("nats_url", "nats://a:4222,"),
@@ -178,6 +185,48 @@ def test_a_value_of_another_type_is_refused(data_dir, line):
     assert refusal(data_dir, f'host = "a"\n{line}').startswith(
         f"port: {data_dir}/clawback.toml line 2 is neither text nor a number"
     )
+
+
+APP = {"github_client_id": "Iv1.0123456789abcdef", "github_client_secret": "planted-secret"}
+
+
+@pytest.mark.parametrize(
+    ("text", "logins"),
+    [
+        ("octocat", ("octocat",)),
+        ("Octo-Cat, mona_corp,583231,OCTO-CAT", ("octo-cat", "mona_corp", "583231")),
+    ],
+)
+def test_the_list_of_logins_is_read_without_case_and_doubles(data_dir, text, logins):
+    """GitHub's logins have no case; a list may be written with blanks."""
+    assert load(data_dir, **APP, github_logins=text).github_logins == logins
+
+
+@pytest.mark.parametrize(
+    ("settings", "api_url"),
+    [
+        ({}, "https://api.github.com"),
+        ({"github_url": "https://github.example.com/"}, "https://github.example.com/api/v3"),
+        ({"github_url": "https://a.example", "github_api_url": "https://api.a.example/"}, "https://api.a.example"),
+        ({"github_url": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/api/v3"),
+    ],
+)
+def test_githubs_api_follows_from_its_url(data_dir, settings, api_url):
+    """github.com's has a host of its own, an Enterprise Server's a path, and either can be said."""
+    assert load(data_dir, **APP, **settings).github_api_url == api_url
+
+
+@pytest.mark.parametrize("missing", sorted(APP))
+def test_a_login_with_github_needs_both_halves_of_its_app(data_dir, missing):
+    """Half of it, or a list without an app, would be a login that never works."""
+    halves = {name: value for name, value in APP.items() if name != missing}
+    message = refusal(data_dir, **halves, github_logins="octocat")
+
+    assert message.startswith(f"{missing}: unset, but github_")
+    assert "needs both halves of an OAuth app" in message
+    assert "planted" not in message
+    assert "github_client_id: unset" in refusal(data_dir, github_logins="octocat")
+    assert "planted" not in str(load(data_dir, **APP).describe())
 
 
 def test_a_file_that_is_not_toml_is_named(data_dir):

@@ -20,6 +20,8 @@ from litestar import Router
 
 from clawback import wire
 from clawback.accounts.gate import Gate
+from clawback.accounts.github import Github, GithubSettings
+from clawback.accounts.people import People
 from clawback.accounts.profiles import DEFAULT_PROFILE, ensure_profile
 from clawback.accounts.seals import check_keys, keep_forgetting
 from clawback.accounts.throttle import Throttle
@@ -33,6 +35,7 @@ from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
 from clawback.fabric.feed import Feed
+from clawback.fabric.github_accounts import GithubAccounts
 from clawback.fabric.history import History
 from clawback.fabric.inventory import Inventory
 from clawback.fabric.last_seen import LastSeen
@@ -40,6 +43,7 @@ from clawback.fabric.later import Relay
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.lines import Lines
+from clawback.fabric.once import Once
 from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
@@ -53,6 +57,7 @@ from clawback.sessions.withdrawal import withdraw_source
 from clawback.settings import ServerSettings
 from clawback.site import build_site
 from clawback.web.door import Door
+from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
 from clawback.web.login import build_login_pages
 from clawback.web.pages import build_router, build_static_router
 from clawback.web.place import Place
@@ -184,7 +189,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            rooms = [build_api(services, gate, feed), *_build_pages(settings, vault, tokens, registry)]
+            rooms = [build_api(services, gate, feed), *_build_pages(settings, fabric, vault, gate, tokens, registry)]
             yield Application(webhooks, bridge, build_site(fabric, *rooms), feed), registry
         finally:
             await bridge.stop()
@@ -202,10 +207,28 @@ def _make_feed(fabric: Fabric, registry: Registry) -> Feed:
     return feed
 
 
-def _build_pages(settings: ServerSettings, vault: Vault, tokens: Tokens, registry: Registry) -> list[Router]:
+def _build_pages(
+    settings: ServerSettings, fabric: Fabric, vault: Vault, gate: Gate, tokens: Tokens, registry: Registry
+) -> list[Router]:
     place = Place(settings.public_url)
-    door = Door(vault, tokens, registry, place)
-    return [build_router(door, place, build_login_pages(door)), build_static_router(place)]
+    once = Once(fabric)
+    people = People(GithubAccounts(fabric, registry), registry, settings.github_logins)
+    door = Door(vault, gate, tokens, people, registry, once, place)
+    login = GithubLogin(_github(settings), people, door, vault, once, place)
+    handlers = [
+        *build_login_pages(door, login),
+        *build_github_pages(login),
+    ]
+    return [build_router(door, place, handlers), build_static_router(place)]
+
+
+def _github(settings: ServerSettings) -> Github | None:
+    if settings.github_client_id is None or settings.github_client_secret is None:
+        return None
+    app = GithubSettings(
+        settings.github_client_id, settings.github_client_secret, settings.github_url, settings.github_api_url
+    )
+    return Github(app, settings.public_url + CALLBACK_PATH)
 
 
 async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:

@@ -19,6 +19,7 @@ import platformdirs
 from msgspec import Struct
 
 from clawback.accounts.keyring import parse_ring
+from clawback.channel.settings import is_loopback
 from clawback.errors import ConfigError
 from clawback.private_files import read_private_file
 
@@ -32,6 +33,8 @@ PLUGIN_VARIABLES = frozenset({"CLAWBACK_SESSION", "CLAWBACK_CONFIG"})
 KIB = 1024
 MIB = 1024 * KIB
 
+GITHUB_URL = "https://github.com"
+
 MAX_BODY_BYTES = 25 * MIB
 """GitHub's own cap. A larger body could be stored, but nothing that reads events takes it: fabric/events.py."""
 
@@ -40,7 +43,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     """
     What `clawback serve` runs with; each field's meaning stands in `SETTINGS`.
 
-    `nats_url` is None where the server starts its own NATS under `data_dir`. `public_url` has no slash at its end.
+    `nats_url` is None where the server starts its own NATS under `data_dir`. URLs have no slash at their end.
     `origins` says where each setting that is not a default was read.
     """
 
@@ -55,12 +58,20 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
     master_key: str | None = None
+    github_client_id: str | None = None
+    github_client_secret: str | None = None
+    github_logins: tuple[str, ...] = ()
+    github_url: str = GITHUB_URL
+    github_api_url: str = ""
     origins: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        """Fill in the public URL, which by default is where the server listens."""
+        """Fill in the URLs that follow from other settings."""
         if not self.public_url:
             msgspec.structs.force_setattr(self, "public_url", f"http://{_reachable(self.host)}:{self.port}")
+        if not self.github_api_url:
+            known = "https://api.github.com" if self.github_url == GITHUB_URL else f"{self.github_url}/api/v3"
+            msgspec.structs.force_setattr(self, "github_api_url", known)
 
     def __repr__(self) -> str:
         return f"ServerSettings({', '.join(self.describe())})"
@@ -70,7 +81,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         lines = []
         for setting in SETTINGS:
             value = getattr(self, setting.name)
-            shown = "unset" if value is None else setting.show(str(value))
+            text = ",".join(value) if isinstance(value, tuple) else value
+            shown = "unset" if text in (None, "") else setting.show(str(text))
             lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
         return lines
 
@@ -130,11 +142,26 @@ def _directory(text: str) -> Path:
 
 
 def _public_url(text: str) -> str:
-    url = urlsplit(_text(text))
-    if url.scheme not in ("http", "https") or not url.hostname or url.username is not None or url.query or url.fragment:
+    # It stands in commands that people paste into a shell, so it may hold nothing that a shell knows.
+    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?", text):
         raise ValueError
-    _ = url.port  # raises ValueError where it is no port
+    _ = urlsplit(text).port  # raises ValueError where it is no port
     return text.rstrip("/")
+
+
+def _github_url(text: str) -> str:
+    url = _public_url(text)
+    if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError
+    return url
+
+
+def _logins(text: str) -> tuple[str, ...]:
+    """Read logins, of which GitHub knows `name` and, of managed users, `name_company`, and numeric ids."""
+    entries = [entry.strip().lower() for entry in text.split(",")]
+    if not all(re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,98})", entry) for entry in entries):
+        raise ValueError
+    return tuple(dict.fromkeys(entries))
 
 
 def _nats_url(text: str) -> str:
@@ -187,7 +214,7 @@ SETTINGS = (
     Setting(
         "public_url",
         _public_url,
-        "an http:// or https:// URL without user, query and fragment",
+        "an http:// or https:// URL in ASCII, without user, query and fragment",
         "the server's URL as senders of webhooks see it (default: where it listens)",
         flag=True,
     ),
@@ -221,6 +248,26 @@ SETTINGS = (
         "seals webhook secrets; further ones behind it, with commas between, open what they sealed (default: the first"
         " start makes <data_dir>/master.key)",
         show=_hidden,
+    ),
+    Setting("github_client_id", _text, "the client id of an OAuth app", "lets people log in with GitHub"),
+    Setting("github_client_secret", _text, "that app's client secret", "goes with github_client_id", show=_hidden),
+    Setting(
+        "github_logins",
+        _logins,
+        "GitHub logins or numeric account ids, separated by commas",
+        "who may log in with GitHub (default: nobody)",
+    ),
+    Setting(
+        "github_url",
+        _github_url,
+        "an https:// URL, or http:// on this machine",
+        "the GitHub where people log in: github.com, or an Enterprise Server's URL",
+    ),
+    Setting(
+        "github_api_url",
+        _github_url,
+        "an https:// URL, or http:// on this machine",
+        "that GitHub's API (default: follows from github_url)",
     ),
 )
 
@@ -367,6 +414,7 @@ def _nearest(name: str, known: set[str]) -> str:
 
 def _check_together(settings: ServerSettings) -> None:
     """Refuse settings that are right alone and wrong together."""
+    _check_github(settings)
     if settings.nats_url is None:
         for name, given in (
             ("nats_user", settings.nats_user is not None),
@@ -386,3 +434,14 @@ def _check_together(settings: ServerSettings) -> None:
         raise ConfigError(
             f"nats_user: read from {settings.origins['nats_user']}, and nats_url holds a login too; keep one of them"
         )
+
+
+def _check_github(settings: ServerSettings) -> None:
+    given = {name for name in settings.origins if name.startswith("github_")}
+    for name in ("github_client_id", "github_client_secret"):
+        if given and name not in given:
+            one = min(given)
+            raise ConfigError(
+                f"{name}: unset, but {one} was read from {settings.origins[one]}; a login with GitHub needs both halves"
+                " of an OAuth app, or leave out every github_ setting"
+            )

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from browsing import Browser
+from github_standin import GithubStandIn
 from houses import House
 
 
@@ -25,3 +26,10 @@ async def stranger(house) -> AsyncIterator[Browser]:
     """Another browser of the same server."""
     async with Browser(house.servers[0].url) as browser:
         yield browser
+
+
+@pytest.fixture
+async def github() -> AsyncIterator[GithubStandIn]:
+    """A GitHub of the test's own."""
+    async with GithubStandIn.open() as github:
+        yield github

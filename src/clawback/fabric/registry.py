@@ -182,12 +182,12 @@ class Registry:
 
     # --- profiles -------------------------------------------------------------------------------------------------
 
-    async def create_profile(self, profile: Profile) -> None:
+    async def create_profile(self, profile: Profile, *along: BatchMessage) -> None:
         """
-        Store a new profile with its name and webhook id.
+        Store a new profile with its name and webhook id, and `along` with it what stands or falls with them.
 
         Raises:
-            Conflict: the name is taken.
+            Conflict: the name is taken, or `along` does not fit.
             Unavailable: not known to be stored.
         """
         name_key = subjects.profile_name_key(profile.name)
@@ -196,6 +196,7 @@ class Registry:
             _put(name_key, profile.id, await self._vacant(name_key)),
             _put(subjects.profile_key(profile.id), profile, 0),
             _put(subjects.webhook_key(profile.webhook_id), profile.id, 0),
+            *along,
         )
 
     async def find_profile(self, profile_id: str) -> Profile | None:

@@ -420,6 +420,16 @@ def cron_key(profile_id: str, cron_id: str) -> str:
     return f"cron.{profile_id}.{cron_id}"
 
 
+def github_key(account_id: int) -> str:
+    """Name the record of a GitHub account that has a profile."""
+    return f"gh.{account_id}"
+
+
+def github_login_key(login: str) -> str:
+    """Name the entry that says whose a GitHub login is here."""
+    return f"ghlogin.{encode_token(login)}"
+
+
 def once_subject(kind: str, digest: str) -> str:
     """Name what may happen once; `kind` is a word of Clawback's own, `digest` the SHA-256 of its name in hex."""
     return f"$KV.once.{kind}.{digest}"

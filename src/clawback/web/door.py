@@ -1,28 +1,33 @@
 """
 Who is there: from the cookie of a request to a person, at every request anew.
 
-A visit is over when its time is, when the token that it rests on was revoked or replaced, or when its key is in no
-ring any more; a cookie that was changed or made up is none. Nobody is told which: all of it is "not logged in".
+A visit is over when its time is, when somebody logged it out, when what it rests on is no more (the token was revoked
+or replaced, the GitHub account is let in no longer), or when its key is in no ring; a cookie that was changed or made
+up is none. Nobody is told which: all of it is "not logged in".
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+from litestar.datastructures import Cookie
 from msgspec import Struct
 
+from clawback.accounts.gate import Gate
+from clawback.accounts.people import People
 from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault
 from clawback.errors import Rejected, Unauthorized
+from clawback.fabric.once import Once
 from clawback.fabric.registry import Registry
-from clawback.model import Profile, TokenRecord, random_id
+from clawback.model import Profile, random_id
 from clawback.web.place import Place
 from clawback.web.seal import Sealer
-from clawback.web.visit import IDLE, Visit
+from clawback.web.visit import IDLE, ByGithub, ByToken, Visit
 
 COOKIE = "visit"
 
-FORM_TOKEN_CHARACTERS = 26
+SECRET_CHARACTERS = 26
 """130 random bits."""
 
 
@@ -34,8 +39,13 @@ class Person(Struct, frozen=True):
 
     @property
     def token_id(self) -> str:
-        """The token that the person logged in with."""
-        return self.visit.token_id
+        """The token that the person logged in with; empty where they came by GitHub, and no token is theirs."""
+        return self.visit.rests_on.token_id if isinstance(self.visit.rests_on, ByToken) else ""
+
+    @property
+    def github(self) -> ByGithub | None:
+        """The GitHub account that the person logged in with, if it was one."""
+        return self.visit.rests_on if isinstance(self.visit.rests_on, ByGithub) else None
 
 
 class Door:
@@ -44,32 +54,46 @@ class Door:
     def __init__(
         self,
         vault: Vault,
+        gate: Gate,
         tokens: Tokens,
+        people: People,
         registry: Registry,
+        once: Once,
         place: Place,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sealer = Sealer(vault, COOKIE)
+        self._gate = gate
         self._tokens = tokens
+        self._people = people
         self._registry = registry
+        self._once = once
         self._place = place
         self._now = now
 
-    async def let_in(self, token: str) -> str:
+    async def let_in(self, token: str, address: str | None) -> Cookie:
         """
-        Begin a visit with a token, and return the `Set-Cookie` that holds it.
-
-        Always a new visit: whatever cookie the browser came with, somebody else may know.
+        Begin a visit with a token that somebody at an address shows, and return the cookie that holds it.
 
         Raises:
             Rejected: tokens would cross the network in the clear.
             Unauthorized: the token opens nothing.
+            RateLimited: nor did too many others of this address.
             Unavailable: NATS does not answer.
         """
         self.check_private()
-        record: TokenRecord = await self._tokens.verify(token.strip())
+        record = await self._gate.admit(token.strip(), address)
+        return self.begin(record.profile_id, ByToken(record.id))
+
+    def begin(self, profile_id: str, rests_on: ByToken | ByGithub) -> Cookie:
+        """
+        Begin a visit of somebody who has shown who they are, and return the cookie that holds it.
+
+        Always a new visit: whatever cookie the browser came with, somebody else may know.
+        """
         now = self._now()
-        return self._cookie(Visit(record.profile_id, record.id, random_id(FORM_TOKEN_CHARACTERS), now, now))
+        visit = Visit(random_id(SECRET_CHARACTERS), profile_id, rests_on, random_id(SECRET_CHARACTERS), now, now)
+        return self._cookie(visit)
 
     async def recognise(self, cookies: dict[str, str]) -> Person | None:
         """
@@ -82,21 +106,29 @@ class Door:
         visit = self._sealer.open(sealed, Visit) if sealed else None
         if visit is None or visit.is_over(self._now()):
             return None
-        if self._tokens.find(visit.profile_id, visit.token_id) is None:
+        if not await self._still_rests(visit) or await self._once.is_used(COOKIE, visit.id):
             return None
         profile = await self._registry.find_profile(visit.profile_id)
         return None if profile is None else Person(profile, visit)
 
-    def renew(self, person: Person) -> str | None:
-        """Return the `Set-Cookie` that says that the person was seen today, where the cookie does not say so yet."""
+    def renew(self, person: Person) -> Cookie | None:
+        """Return the cookie that says that the person was seen today, where theirs does not say so yet."""
         now = self._now()
         if not person.visit.is_to_be_renewed(now):
             return None
         return self._cookie(msgspec.structs.replace(person.visit, seen_at=now))
 
-    def let_out(self) -> str:
-        """Return the `Set-Cookie` that makes a browser forget its visit."""
-        return self._set_cookie("", 0)
+    async def let_out(self, person: Person | None) -> Cookie:
+        """
+        End a visit, for every copy of its cookie, and return the cookie that makes the browser forget it.
+
+        Raises:
+            Unavailable: not known to be ended.
+        """
+        if person is not None:
+            left = person.visit.ends_at() - self._now()
+            await self._once.use(COOKIE, person.visit.id, left.total_seconds())
+        return self._place.cookie(COOKIE, "", 0)
 
     def check_private(self) -> None:
         """
@@ -111,13 +143,15 @@ class Door:
                 " server behind https and set public_url to that URL"
             )
 
-    def _cookie(self, visit: Visit) -> str:
-        return self._set_cookie(self._sealer.seal(visit), int(IDLE.total_seconds()))
+    async def _still_rests(self, visit: Visit) -> bool:
+        match visit.rests_on:
+            case ByToken(token_id):
+                return self._tokens.find(visit.profile_id, token_id) is not None
+            case ByGithub(account_id):
+                return await self._people.is_allowed(account_id, visit.profile_id)
 
-    def _set_cookie(self, value: str, max_age_s: int) -> str:
-        secure = "; Secure" if self._place.secure else ""
-        name = self._place.cookie_name(COOKIE)
-        return f"{name}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Lax{secure}"
+    def _cookie(self, visit: Visit) -> Cookie:
+        return self._place.cookie(COOKIE, self._sealer.seal(visit), int(IDLE.total_seconds()))
 
 
 class NotLoggedIn(Unauthorized):

@@ -1,16 +1,18 @@
 """The pages by which people come and go: `/login`, `/logout` and, until there is more to see, `/`."""
 
 from http import HTTPStatus
+from typing import Any
 
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.params import FromQuery, URLEncodedBody
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from clawback.errors import Rejected, Unauthorized
+from clawback.errors import RateLimited, Rejected, Unauthorized
 from clawback.web import pages
 from clawback.web.door import Door
+from clawback.web.github_login import GithubLogin
 from clawback.web.pages import Html, Known, Visitor
 from clawback.web.place import local_path
 
@@ -25,8 +27,18 @@ class TokenForm(Struct, frozen=True):
         return "TokenForm(…)"
 
 
-def build_login_pages(door: Door) -> list[ControllerRouterHandler]:
+def build_login_pages(door: Door, github: GithubLogin) -> list[ControllerRouterHandler]:
     """Build the pages of login and logout."""
+
+    def show_login(onward: str, status: HTTPStatus, error: Exception | None = None) -> Html:
+        return pages.show(
+            "login.html",
+            None,
+            status=status,
+            onward=onward,
+            error=None if error is None else str(error),
+            github=github.description,
+        )
 
     @get("/", name="home")
     async def home(person: Known) -> Html:
@@ -41,29 +53,20 @@ def build_login_pages(door: Door) -> list[ControllerRouterHandler]:
             door.check_private()
         except Rejected as error:
             return pages.show("closed.html", None, status=HTTPStatus.FORBIDDEN, reason=str(error))
-        return _show_login(onward, HTTPStatus.OK)
+        return show_login(onward, HTTPStatus.OK)
 
     @post("/login", status_code=HTTPStatus.SEE_OTHER)
-    async def log_in(
-        data: URLEncodedBody[TokenForm],
-    ) -> Html | Redirect:
+    async def log_in(request: Request[Any, Any, Any], data: URLEncodedBody[TokenForm]) -> Html | Redirect:
         onward = local_path(data.next)
         try:
-            cookie = await door.let_in(data.token)
+            return pages.go_to(onward, await door.let_in(data.token, pages.address_of(request)))
         except Unauthorized as error:
-            return _show_login(onward, HTTPStatus.UNAUTHORIZED, error)
-        answer = pages.go_to(onward)
-        answer.headers["set-cookie"] = cookie
-        return answer
+            return show_login(onward, HTTPStatus.UNAUTHORIZED, error)
+        except RateLimited as error:
+            return show_login(onward, HTTPStatus.TOO_MANY_REQUESTS, error)
 
     @post("/logout", status_code=HTTPStatus.SEE_OTHER)
-    async def log_out() -> Redirect:
-        answer = pages.go_to("/login")
-        answer.headers["set-cookie"] = door.let_out()
-        return answer
+    async def log_out(visitor: Visitor) -> Redirect:
+        return pages.go_to("/login", await door.let_out(visitor))
 
     return [home, login_page, log_in, log_out]
-
-
-def _show_login(onward: str, status: HTTPStatus, error: Exception | None = None) -> Html:
-    return pages.show("login.html", None, status=status, onward=onward, error=None if error is None else str(error))

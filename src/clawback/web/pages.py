@@ -13,7 +13,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response, Router
 from litestar.connection import ASGIConnection
-from litestar.datastructures import CacheControlHeader, MutableScopeHeaders
+from litestar.datastructures import CacheControlHeader, Cookie, MutableScopeHeaders
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect
@@ -75,9 +75,20 @@ def show(template: str, person: Person | None, *, status: int = HTTPStatus.OK, *
     return Response(text, status_code=status, media_type="text/html; charset=utf-8")
 
 
-def go_to(path: str) -> Redirect:
-    """Send the browser on to a path of this site, with GET."""
-    return Redirect(path, status_code=HTTP_303_SEE_OTHER)
+def go_to(path: str, *cookies: Cookie) -> Redirect:
+    """Send the browser on to a path of this site, with GET and with these cookies."""
+    return Redirect(path, status_code=HTTP_303_SEE_OTHER, cookies=cookies)
+
+
+def path_of(request: Request[Any, Any, Any]) -> str:
+    """Write the path and query of what was asked for, to come back to it later."""
+    query = request.scope["query_string"].decode("latin-1")
+    return request.url.path + (f"?{query}" if query else "")
+
+
+def address_of(request: Request[Any, Any, Any]) -> str | None:
+    """Say from which address a request came, as far as this machine knows: behind a proxy that is the proxy's."""
+    return request.client.host if request.client is not None else None
 
 
 def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHandler]) -> Router:
@@ -160,7 +171,7 @@ def _recognising(door: Door, place: Place) -> Callable[[ASGIApp], ASGIApp]:
                     answered = MutableScopeHeaders.from_message(message)
                     # A login or logout says something newer.
                     if "set-cookie" not in answered:
-                        answered.add("set-cookie", renewed)
+                        answered.add("set-cookie", renewed.to_header(header=""))
                 await send(message)
 
             await app(scope, receive, send_renewed)
@@ -180,8 +191,7 @@ def _ask_to_log_in(request: Request[Any, Any, Any], error: NotLoggedIn) -> Respo
         return Response(problem.body, status_code=problem.status, media_type=CONTENT_TYPE)
     if request.method != "GET":
         return go_to("/login")
-    query = request.scope["query_string"].decode("latin-1")
-    return go_to("/login?" + urlencode({"next": request.url.path + (f"?{query}" if query else "")}))
+    return go_to("/login?" + urlencode({"next": path_of(request)}))
 
 
 def _refuse(request: Request[Any, Any, Any], error: HTTPException) -> Html:
