@@ -44,6 +44,7 @@ KNOWN_EXCEPTIONS = {
     ("operations", "webhooks"),
     ("web", "accounts"),
     ("web", "operations"),
+    ("web", "api"),
     ("api", "accounts"),
     ("api", "operations"),
 }

@@ -19,6 +19,7 @@ import uvicorn
 from litestar import Router
 
 from clawback import wire
+from clawback.accounts.codes import Codes
 from clawback.accounts.gate import Gate
 from clawback.accounts.github import Github, GithubSettings
 from clawback.accounts.people import People
@@ -56,6 +57,7 @@ from clawback.sessions.socket import Bridge, Connection
 from clawback.sessions.withdrawal import withdraw_source
 from clawback.settings import ServerSettings
 from clawback.site import build_site
+from clawback.web.cli_login import build_cli_pages, build_exchange_router
 from clawback.web.door import Door
 from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
 from clawback.web.login import build_login_pages
@@ -214,12 +216,14 @@ def _build_pages(
     once = Once(fabric)
     people = People(GithubAccounts(fabric, registry), registry, settings.github_logins)
     door = Door(vault, gate, tokens, people, registry, once, place)
+    codes = Codes(once, tokens, registry)
     login = GithubLogin(_github(settings), people, door, vault, once, place)
     handlers = [
         *build_login_pages(door, login),
         *build_github_pages(login),
+        *build_cli_pages(door, login, codes, place),
     ]
-    return [build_router(door, place, handlers), build_static_router(place)]
+    return [build_router(door, place, handlers), build_static_router(place), build_exchange_router(codes, gate, place)]
 
 
 def _github(settings: ServerSettings) -> Github | None:

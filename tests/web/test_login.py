@@ -1,5 +1,6 @@
 """Login with a token: who gets in, how long, and what no page elsewhere can do."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -99,6 +100,19 @@ async def test_a_login_never_leads_to_another_site(house, browser, onward):
 
     assert hidden_fields(page)["next"] == "/"
     assert answer.headers["location"] == again.headers["location"] == "/"
+
+
+async def test_a_form_that_does_not_come_is_given_up(house, monkeypatch):
+    """Half a form holds nothing for ever."""
+    monkeypatch.setattr("clawback.web.pages.FORM_SECONDS", 0.05)
+    port = int(house.servers[0].url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = "POST /login HTTP/1.1\r\nHost: a\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 99\r\n"
+    writer.write(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\ntoken=".encode())
+    answer = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408")
 
 
 async def test_the_cookie_is_for_this_site_alone(house, browser):

@@ -1,11 +1,12 @@
-"""The gate: who shows a token is let in, and who shows wrong ones again and again is told to wait."""
+"""The gate: who shows a token or a code is let in, and who shows wrong ones again and again is told to wait."""
 
 import time
 from collections.abc import Callable
 
+from clawback.accounts.codes import Codes
 from clawback.accounts.throttle import Throttle
-from clawback.accounts.tokens import Tokens
-from clawback.errors import RateLimited, Unauthorized
+from clawback.accounts.tokens import MadeToken, Tokens
+from clawback.errors import NotFound, RateLimited, Unauthorized
 from clawback.model import TokenRecord
 
 
@@ -35,5 +36,22 @@ class Gate:
         try:
             return await self._tokens.verify(value)
         except Unauthorized:
+            self._throttle.failed(address, self._clock())
+            raise
+
+    async def redeem(self, codes: Codes, code: str, verifier: str | None, address: str | None) -> MadeToken:
+        """
+        Make the token that a code is for, which somebody at an address shows.
+
+        Raises:
+            NotFound: there is no such code, or not for this program.
+            RateLimited: nor was there for too many others of this address in the last minute.
+            Unavailable: NATS does not answer; the code may be used.
+        """
+        if self._throttle.refuses(address, self._clock()):
+            raise RateLimited("too many wrong codes came from this address: try again in a minute")
+        try:
+            return await codes.redeem(code, verifier)
+        except NotFound:
             self._throttle.failed(address, self._clock())
             raise
