@@ -43,7 +43,7 @@ async def running_server(natsd: Natsd, home: Path) -> AsyncIterator[str]:
     settings = ServerSettings(data_dir=home, shards=SHARDS, master_key=KEY)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    async with open_application(settings, natsd.auth) as (application, _):
+    async with open_application(settings, natsd.server_auth) as (application, _):
         config = uvicorn.Config(application, ws="websockets-sansio", lifespan="off", log_config=None)
         server = _Server(config)
         running = asyncio.create_task(server.serve([listener]))

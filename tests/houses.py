@@ -86,11 +86,11 @@ class Peer:
         frame = await self.frame("event", timeout)
         return frame["content"], int(frame["meta"]["attempt"])
 
-    async def ack(self, event_id: str, summary: str = "done") -> dict[str, Any]:
+    async def ack(self, event_id: str, summary: str = "done", timeout: float = PATIENCE_SECONDS) -> dict[str, Any]:  # noqa: ASYNC109 -- handed on
         """Ack an event and wait for the receipt."""
         request_id = random_id()
         await self.say("ack", eventId=event_id, summary=summary, requestId=request_id)
-        return (await self.frame("response", requestId=request_id))["data"]
+        return (await self.frame("response", timeout, requestId=request_id))["data"]
 
     async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Make a request and wait for its response."""
@@ -205,7 +205,8 @@ class House:
     async def start(self, auth: NatsAuth | None = None) -> Server:
         """Start another server; `auth` is the way to NATS, where it is not the direct one."""
         stop = await self._stack.enter_async_context(AsyncExitStack())
-        server = await stop.enter_async_context(serving(auth or self.natsd.auth, self._data_dir, **self._settings))
+        reached = serving(auth or self.natsd.server_auth, self._data_dir, **self._settings)
+        server = await stop.enter_async_context(reached)
         self._stops[server] = stop
         self.servers.append(server)
         return server

