@@ -1,0 +1,31 @@
+# syntax=docker/dockerfile:1
+# Clawback's server. compose.yaml builds and runs it beside a NATS; alone it starts its own NATS under /data.
+
+FROM python:3.13.7-slim-trixie AS build
+WORKDIR /build
+RUN python -m venv /opt/clawback
+COPY requirements.lock ./
+RUN /opt/clawback/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md ./
+COPY .claude-plugin ./.claude-plugin
+COPY plugin ./plugin
+COPY src ./src
+RUN /opt/clawback/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.13.7-slim-trixie
+# A volume that is new takes this directory's owner.
+RUN install -d -o 10001 -g 10001 -m 0700 /data
+COPY --from=build /opt/clawback /opt/clawback
+ENV PATH=/opt/clawback/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    CLAWBACK_HOST=0.0.0.0 \
+    CLAWBACK_DATA_DIR=/data
+USER 10001:10001
+VOLUME /data
+EXPOSE 8787
+# Whether the process lives. Whether it can take events is /readyz, and a restart does not mend that.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", \
+    "import urllib.request as r; r.urlopen('http://127.0.0.1:8787/healthz', timeout=2)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["clawback"]
+CMD ["serve"]
