@@ -234,12 +234,13 @@ def test_a_token_on_the_command_line_is_warned_of(clawback):
     assert ran.stderr.startswith("Warning: --token shows the token to everybody on this machine")
 
 
-def test_login_without_a_token_says_how_to_get_one(clawback):
-    """There is no login by browser yet."""
-    ran = clawback("login")
+def test_login_without_a_token_looks_for_the_server_first(clawback):
+    """A browser is opened where there is a page to show; else the sentence says what to do."""
+    ran = clawback("login", "--server", "http://127.0.0.1:1")
 
-    assert ran.returncode == 2
-    assert "clawback token create | clawback login --token-stdin" in ran.stderr
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("clawback: http://127.0.0.1:1 cannot be reached")
+    assert "is the server running? --server names another" in ran.stderr
 
 
 @pytest.mark.parametrize("stdin", ["", "\n", "nonsense\n"])

@@ -30,6 +30,7 @@ PURE = {
     "payloads/projection",
     "commands/checks",
     "commands/terminal",
+    "web/command",
     "web/forms",
     "web/headers",
     "web/place",

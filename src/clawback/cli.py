@@ -199,10 +199,11 @@ def _login(arguments: argparse.Namespace) -> int:
     elif arguments.token_stdin:
         token = _read_line("Token: ")
     else:
-        raise ConfigError(
-            "login needs a token: make one on the server's machine with `clawback token create`, or where both are on"
-            " this machine run: clawback token create | clawback login --token-stdin"
-        )
+        from clawback.commands.browser_login import fetch_config, open_in_browser
+
+        config = asyncio.run(fetch_config(arguments.server, _say, open_in_browser))
+        _say(asyncio.run(log_in(config.remote, config.connection_token)))
+        return 0
     _say(asyncio.run(log_in(arguments.server, token)))
     return 0
 
@@ -317,7 +318,7 @@ def _build_parser() -> argparse.ArgumentParser:
     for each in (key_list, rotate, remove):
         add_settings(each, "data_dir", "nats_url")
 
-    login = add(commands, "login", _login, "Save server and token where Claude Code's plugin finds them.")
+    login = add(commands, "login", _login, "Log in with the browser or a token, and save it for Claude Code's plugin.")
     login.add_argument("--server", default=DEFAULT_SERVER, metavar="URL", help=f"(default: {DEFAULT_SERVER})")
     given = login.add_mutually_exclusive_group()
     given.add_argument("--token-stdin", action="store_true", help="read the token from standard input")

@@ -104,7 +104,7 @@ async def test_a_login_never_leads_to_another_site(house, browser, onward):
 
 async def test_a_form_that_does_not_come_is_given_up(house, monkeypatch):
     """Half a form holds nothing for ever."""
-    monkeypatch.setattr("clawback.web.pages.FORM_SECONDS", 0.05)
+    monkeypatch.setattr("clawback.api.requests.BODY_SECONDS", 0.05)
     port = int(house.servers[0].url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = "POST /login HTTP/1.1\r\nHost: a\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 99\r\n"

@@ -10,7 +10,6 @@ from litestar.status_codes import HTTP_408_REQUEST_TIMEOUT, HTTP_415_UNSUPPORTED
 from msgspec import Struct
 
 from clawback.errors import BadPayload
-from clawback.operations import Caller
 
 MAX_BODY_BYTES = 1024 * 1024
 """As of a frame on the WebSocket: the same may be asked on both ways."""
@@ -25,8 +24,8 @@ class Body(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_o
     """The base of every body: a field that nobody knows is a mistake, and is told so."""
 
 
-class ApiRequest(Request[Caller, str, Any]):
-    """A request whose JSON is read strictly, into the type that its handler declares for `data`."""
+class TimelyRequest(Request[Any, Any, Any]):
+    """A request whose body has to come in time, whatever it is."""
 
     async def body(self) -> bytes:
         """
@@ -37,15 +36,21 @@ class ApiRequest(Request[Caller, str, Any]):
         """
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await super().body()
+                return await super().body()
         except TimeoutError:
             raise HTTPException(
                 f"the body did not come within {BODY_SECONDS:.0f} s: send it again",
                 status_code=HTTP_408_REQUEST_TIMEOUT,
                 headers={"Connection": "close"},
             ) from None
-        # No body is an object without fields: all of them may be optional, and else the first is named.
-        return body or b"{}"
+
+
+class ApiRequest(TimelyRequest):
+    """A request whose JSON is read strictly, into the type that its handler declares for `data`."""
+
+    async def body(self) -> bytes:
+        """Read the body; none is an object without fields: all of them may be optional, and else the first is named."""
+        return await super().body() or b"{}"
 
     async def json(self) -> Any:  # noqa: ANN401 -- what the handler declares
         """

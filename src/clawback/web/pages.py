@@ -1,6 +1,5 @@
 """Pages as answers: templates, and what the router of every page does before and after its handler."""
 
-import asyncio
 import functools
 import hashlib
 import logging
@@ -23,6 +22,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from markupsafe import Markup
 
+from clawback.api.requests import TimelyRequest
 from clawback.errors import ClawbackError
 from clawback.problems import CONTENT_TYPE, build_problem
 from clawback.web import headers
@@ -41,35 +41,11 @@ Visitor = NamedDependency[Person | None]
 MAX_FORM_BYTES = 64 * 1024
 """Forms are small; a webhook is no form."""
 
-FORM_SECONDS = 30.0
-"""How long a form may take to come."""
-
 YEAR_SECONDS = 365 * 24 * 3600
 
 _STATIC = files("clawback.web") / "static"
 
 log = logging.getLogger("clawback.web")
-
-
-class PageRequest(Request[Any, Any, Any]):
-    """A request for a page, whose form has to come in time."""
-
-    async def body(self) -> bytes:
-        """
-        Read the body.
-
-        Raises:
-            HTTPException: it took too long, or is too large.
-        """
-        try:
-            async with asyncio.timeout(FORM_SECONDS):
-                return await super().body()
-        except TimeoutError:
-            raise HTTPException(
-                f"the form did not come within {FORM_SECONDS:.0f} s: send it again",
-                status_code=HTTPStatus.REQUEST_TIMEOUT,
-                headers={"Connection": "close"},
-            ) from None
 
 
 @functools.cache
@@ -142,7 +118,7 @@ def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHa
         dependencies={"person": Provide(person), "visitor": Provide(visitor)},
         before_request=check_form,
         exception_handlers={NotLoggedIn: _ask_to_log_in, HTTPException: _refuse, Exception: _fail},
-        request_class=PageRequest,
+        request_class=TimelyRequest,
         request_max_body_size=MAX_FORM_BYTES,
         include_in_schema=False,
     )
