@@ -116,7 +116,8 @@ class GithubStandIn:
             return refused
         fields = "".join(f'<input type="hidden" name="{name}" value="{escape(v)}">' for name, v in asked.items())
         page = (
-            f"<!doctype html><title>Authorize</title><h1>Authorize as {escape(self.person[0])}?</h1>"
+            "<!doctype html><title>Authorize</title><link rel=icon href=data:,>"
+            f"<h1>Authorize as {escape(self.person[0])}?</h1>"
             f'<form method="post" action="{AUTHORIZE}">{fields}<button id="authorize">Authorize</button></form>'
         )
         return Answer(200, page.encode(), {"content-type": "text/html; charset=utf-8"})

@@ -175,7 +175,7 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             self.console.append(parameters["exceptionDetails"].get("exception", {}).get("description", "exception"))
         elif method == "Log.entryAdded":
-            self.console.append(parameters["entry"]["text"])
+            self.console.append(f"{parameters['entry']['text']} ({parameters['entry'].get('url', '')})")
 
     async def open(self, url: str) -> None:
         """Go to a URL and wait until the page is there, and whatever it led to."""

@@ -34,24 +34,29 @@ curl -gfsS --max-time 30$flags -H "Content-Type: application/json" -o "$$draft" 
 give_up "No config came. A code is good once, for 10 minutes; get another at $$url/auth/cli"
 if [ -f "$$file" ]; then rm -f "$$file.old"; cp "$$file" "$$file.old"; fi
 mv -f "$$draft" "$$file"
-echo "Saved to $$file, where the Clawback plugin of Claude Code finds it."'""".replace("\\\n", "")
+echo "Saved to $$file, where the Clawback plugin of Claude Code finds it."'"""
 )
 
+# A block, so that it runs as a whole: of lines that are pasted alone, the next ones run after one that failed.
 _POWERSHELL = Template("""\
-$$ErrorActionPreference = "Stop"
-$$base = if ($$env:CLAUDE_CONFIG_DIR) { $$env:CLAUDE_CONFIG_DIR } else { Join-Path $$HOME ".claude" }
-$$file = if ($$env:CLAWBACK_CONFIG) { $$env:CLAWBACK_CONFIG } else { Join-Path $$base "channels/clawback/config.json" }
-$$draft = "$$file.$$PID"
-$$windows = $$env:OS -eq "Windows_NT"
-$$null = New-Item -ItemType Directory -Force -Path (Split-Path $$file)
-$$null = New-Item -ItemType File -Force -Path $$draft
-if ($$windows) { $$null = icacls $$draft /inheritance:r /grant:r "$${env:USERNAME}:F" } else { chmod 600 $$draft }
-$$ask = @{ Method = "Post"; Uri = "$url/auth/cli/exchange"; ContentType = "application/json" }
-$$answer = Invoke-WebRequest @ask -Body '{"code":"$code"}' -UseBasicParsing -TimeoutSec 30 -MaximumRedirection 0
-[IO.File]::WriteAllText($$draft, $$answer.Content)
-Move-Item -Force $$draft $$file
-"Saved to $$file, where the Clawback plugin of Claude Code finds it."
-""")
+& {
+  $$ErrorActionPreference = "Stop"
+  $$base = if ($$env:CLAUDE_CONFIG_DIR) { $$env:CLAUDE_CONFIG_DIR } else { Join-Path $$HOME ".claude" }
+  $$usual = Join-Path $$base "channels/clawback/config.json"
+  $$file = if ($$env:CLAWBACK_CONFIG) { $$env:CLAWBACK_CONFIG } else { $$usual }
+  $$draft = "$$file.$$PID"
+  $$null = New-Item -ItemType Directory -Force -Path (Split-Path $$file)
+  $$null = New-Item -ItemType File -Force -Path $$draft
+  if ($$env:OS -eq "Windows_NT") { $$null = icacls $$draft /inheritance:r /grant:r "$${env:USERNAME}:F" }
+  else { chmod 600 $$draft }
+  $$ask = @{ Method = "Post"; Uri = "$url/auth/cli/exchange"; ContentType = "application/json" }
+  $$limits = @{ UseBasicParsing = $$true; TimeoutSec = 30; MaximumRedirection = 0 }
+  $$answer = Invoke-WebRequest @ask @limits -Body '{"code":"$code"}'
+  [IO.File]::WriteAllText($$draft, $$answer.Content)
+  if (Test-Path $$file) { Copy-Item -Force $$file "$$file.old" }
+  Move-Item -Force $$draft $$file
+  "Saved to $$file, where the Clawback plugin of Claude Code finds it."
+}""")
 
 
 def build_shell_command(public_url: str, code: str, *, local: bool) -> str:
