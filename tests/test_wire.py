@@ -258,6 +258,35 @@ def test_a_server_frame_that_is_none_is_refused():
         wire.decode_server('{"type":"event","id":1}')
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "cbt_canary0"},
+        {"type": "cbt_canaryCanary"},
+        {"type": "canary" * 5},
+        {"type": "it's a\ncanary"},
+        {"type": "canary' - at"},
+        {"type": "source_create", "requestId": "1", "slug": "a", "priority": "canary-1"},
+        {"type": "cron_update", "requestId": "1", "cronId": "a", "missed": "cana'ry' - at canary"},
+        {"type": "auth", "token": {"canary": "canary"}},
+        {"type": "ack", "eventId": ["canary"]},
+    ],
+)
+@pytest.mark.parametrize("decode", [wire.decode_client, wire.decode_server])
+def test_a_refusal_quotes_nothing_that_could_be_a_token(decode, frame):
+    """In the wrong place; the field is named instead."""
+    with pytest.raises(ProtocolViolation, match=r"^frame not understood: ") as refused:
+        decode(json.dumps(frame))
+
+    assert "cana" not in str(refused.value)
+
+
+def test_a_refusal_quotes_a_short_word():
+    """Who writes a client sees what it sent."""
+    with pytest.raises(ProtocolViolation, match=r"Invalid value 'frobnicate' - at `\$\.type`$"):
+        wire.decode_client('{"type":"frobnicate"}')
+
+
 def test_messages_are_frozen():
     """What was read is what was sent."""
     with pytest.raises(AttributeError):

@@ -5,6 +5,7 @@ Shapes are public (docs/protocol.md). Fields beyond the first protocol are optio
 that either end may be older. Python names are snake_case, the wire is camelCase.
 """
 
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -416,12 +417,24 @@ def decode_client(frame: str | bytes) -> ClientMessage:
 
     Raises:
         ProtocolViolation: the frame is no JSON object of a known `type`, or a field has the wrong shape. The text
-            names the field and never quotes a value, which may be a token.
+            names the field and quotes no value that could be a token.
     """
     try:
         return _client_decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolViolation(f"frame not understood: {error}") from error
+        raise _not_understood(error) from error
+
+
+_QUOTED = re.compile(r"""(?<=value) (?!'[a-z_]{1,24}'[^'"]*$)(['"]).*\1""", re.DOTALL)
+"""
+Where msgspec repeats what it read, which it does of a `type` and of enums.
+
+A short word of small letters is repeated: it helps who writes a client, and is no token of ours.
+"""
+
+
+def _not_understood(error: Exception) -> ProtocolViolation:
+    return ProtocolViolation(f"frame not understood: {_QUOTED.sub('', str(error))}")
 
 
 class _RequestHead(Struct, rename="camel"):
@@ -451,4 +464,4 @@ def decode_server(frame: str | bytes) -> ServerMessage:
     try:
         return _server_decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolViolation(f"frame not understood: {error}") from error
+        raise _not_understood(error) from error
