@@ -253,6 +253,16 @@ def test_promises_name_their_tests():
     assert [promise[:40] for promise in promises if "::" not in promise] == []
 
 
+def test_every_attack_names_a_test():
+    """Each row of docs/security.md says what it is after and names a test; no number is used twice."""
+    rows = re.split(r"\n\n(?=\*\*T)|\n## ", read("docs/security.md"))
+    attacks = [row for row in rows if row.startswith("**T")]
+    numbers = [int(re.match(r"\*\*T(\d+)\. ", row)[1]) for row in attacks]
+
+    assert len(numbers) == len(set(numbers)) >= 20
+    assert [row[:60] for row in attacks if not re.match(r"\*\*[^*]+\*\* \([^)]+\)\. ", row) or "::" not in row] == []
+
+
 def test_a_cited_decision_exists():
     """Code that cites a decision of ours by its number cites one that is there; numbers are used once, without gaps."""
     decisions = [path.name[:4] for path in sorted((ROOT / "docs/adr").glob("*.md"))]
