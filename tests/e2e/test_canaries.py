@@ -89,8 +89,9 @@ class Run:
                 self.processes[f"{name}, {pid} {kind}"] = Path(f"/proc/{pid}/{kind}").read_bytes()
 
     def keep(self, name: str, answer: httpx.Response) -> None:
-        """Note an answer to a stranger."""
-        self.said[f"{name} {len(self.said)}"] = f"{answer.status_code} {answer.headers} {answer.text}"
+        """Note an answer; what a cookie is set to is that browser's own."""
+        headers = [(field, value) for field, value in answer.headers.multi_items() if field != "set-cookie"]
+        self.said[f"{name} {len(self.said)}"] = f"{answer.status_code} {headers} {answer.text}"
 
     def master_keys(self) -> None:
         """Note the master keys that stand in the file now."""
@@ -117,7 +118,7 @@ class Run:
         """Name the files that are there to hold a secret; each is for its owner alone."""
         nats = self.server.data_dir / "nats"
         config = Path(environment(self.home)["CLAUDE_CONFIG_DIR"]) / "channels/clawback/config.json"
-        given = {self.home / "secret", self.home / "wrong.toml"}
+        given = {self.home / name for name in ("secret", "wrong.toml", "github-client-secret")}
         return {
             self.server.data_dir / "master.key",
             nats / "credentials.json",
@@ -131,7 +132,11 @@ async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tm
     """At least 50, of every kind, through every door; none in a log, an answer, a file, NATS or the process list."""
     run = Run(own_server, tmp_path / "person")
     run.home.mkdir()
-    await asyncio.to_thread(own_server.start)
+    github = run.home / "github-client-secret"
+    github.write_text(run.plant("client secret at GitHub", f"canary-{secrets.token_hex(12)}"))
+    github.chmod(0o600)
+    settings = {"CLAWBACK_GITHUB_CLIENT_ID": "id", "CLAWBACK_GITHUB_CLIENT_SECRET_FILE": str(github)}
+    await asyncio.to_thread(own_server.start, **settings)
     run.master_keys()
     run.plant("password of NATS", json.loads((own_server.data_dir / "nats/credentials.json").read_text())["password"])
     tokens = [run.token(f"token {number}", f"profile-{number % 3}") for number in range(6)]
@@ -139,10 +144,11 @@ async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tm
     await send_webhooks(run, urls)
     await knock(run, tokens)
     await use_pages(run, tokens[1])
+    await use_rest(run, tokens[0])
     await use_plugin(run, tokens[2])
     await asyncio.to_thread(use_commands, run, tokens, urls)
     await asyncio.to_thread(own_server.kill9)
-    await asyncio.to_thread(own_server.start)
+    await asyncio.to_thread(own_server.start, **settings)
     await send_webhooks(run, urls)
     run.look_at_processes("at the end")
     await asyncio.to_thread(own_server.stop)
@@ -262,13 +268,50 @@ async def knock(run: Run, tokens: list[Token]) -> None:
 
 
 async def use_pages(run: Run, token: Token) -> None:
-    """Log in on the page with what is wrong and what is right, and out again."""
+    """Log in on the pages with what is wrong and what is right, get a code for a command, and redeem it."""
     async with Browser(run.server.url) as browser:
         for value in (token.value + "x", token.value[:-1], token.value):
-            page = await browser.get("/login")
-            fields = hidden_fields(page) if page.status_code == 200 else {}
+            fields = hidden_fields(await browser.get("/login"))
             run.keep("login", await browser.log_in(value, **fields))
+        for number, value in enumerate(browser.cookies.values()):
+            run.plant(f"cookie {number}", value)
         run.keep("home", await browser.get("/"))
+        run.keep("GitHub", await browser.get("/auth/github"))
+        page = await browser.send_form("/auth/cli", form_token=await browser.form_token())
+        code = run.plant("code of a command", page.text.partition("code=&#34;")[2].partition("&#34;")[0])
+        assert len(code) >= 20, page.text
+        redeemed = await browser.post("/auth/cli/exchange", json={"code": code})
+        run.plant("token of a command", redeemed.json()["connectionToken"])
+        for wrong in ({"code": code}, {"code": code + "x"}, {"code": [code]}, code):
+            run.keep("exchange", await browser.post("/auth/cli/exchange", json=wrong))
+
+
+async def use_rest(run: Run, token: Token) -> None:
+    """Make and change sources and tokens over REST, rightly and wrongly."""
+    authorization = {"authorization": f"Bearer {token.value}"}
+    async with httpx.AsyncClient(
+        base_url=f"{run.server.url}/api/v1", timeout=30, trust_env=False, headers=authorization
+    ) as api:
+        first, second = [run.plant(f"secret over REST {number}", canary(Scheme.GENERIC)) for number in "12"]
+        fields = {"slug": "rest", "verifierType": "generic"}
+        made = await api.post("/sources", json=fields | {"secret": first})
+        path = f"/sources/{made.json()['id']}"
+        run.keep("REST", made)
+        for method, where, content in (
+            ("POST", "/sources", fields | {"secret": first}),
+            ("POST", "/sources", fields | {"secret": {"a": first}}),
+            ("POST", "/sources", fields | {"priority": "high", "secret": first}),
+            ("POST", f"/sources?secret={first}", {}),
+            ("POST", "/sources", [first]),
+            ("PATCH", path, {"secret": second}),
+            ("PATCH", path, {"secret": second, "generateSecret": True}),
+            ("PATCH", path, {"secret": second, "overlapSeconds": second}),
+            ("PATCH", "/sources/src_none", {"secret": second}),
+            ("GET", "/sources", None),
+            ("GET", "/tokens", None),
+        ):
+            run.keep("REST", await api.request(method, where, json=content))
+        run.plant("token over REST", (await api.post("/tokens", json={})).json()["token"])
 
 
 async def use_plugin(run: Run, token: Token) -> None:
