@@ -35,6 +35,7 @@ PURE = {
     "web/headers",
     "web/place",
     "web/visit",
+    "web/words",
     "fabric/news",
     "problems",
     "welcome",

@@ -61,6 +61,7 @@ from clawback.web.cli_login import build_cli_pages, build_exchange_router
 from clawback.web.door import Door
 from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
 from clawback.web.login import build_login_pages
+from clawback.web.overview import build_overview
 from clawback.web.pages import build_router, build_static_router
 from clawback.web.place import Place
 from clawback.webhooks.endpoint import PATH as WEBHOOKS_PATH
@@ -191,7 +192,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            rooms = [build_api(services, gate, feed), *_build_pages(settings, fabric, vault, gate, tokens, registry)]
+            rooms = [build_api(services, gate, feed), *_build_pages(settings, fabric, gate, services, feed)]
             yield Application(webhooks, bridge, build_site(fabric, *rooms), feed), registry
         finally:
             await bridge.stop()
@@ -209,9 +210,8 @@ def _make_feed(fabric: Fabric, registry: Registry) -> Feed:
     return feed
 
 
-def _build_pages(
-    settings: ServerSettings, fabric: Fabric, vault: Vault, gate: Gate, tokens: Tokens, registry: Registry
-) -> list[Router]:
+def _build_pages(settings: ServerSettings, fabric: Fabric, gate: Gate, services: Services, feed: Feed) -> list[Router]:
+    registry, tokens, vault = services.registry, services.tokens, services.vault
     place = Place(settings.public_url)
     once = Once(fabric)
     people = People(GithubAccounts(fabric, registry), registry, settings.github_logins)
@@ -222,6 +222,7 @@ def _build_pages(
         *build_login_pages(door, login),
         *build_github_pages(login),
         *build_cli_pages(door, login, codes, place),
+        *build_overview(services, feed, door),
     ]
     return [build_router(door, place, handlers), build_static_router(place), build_exchange_router(codes, gate, place)]
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from clawback.errors import ClawbackError
 from clawback.fabric.feed import Feed, Listener
 from clawback.model import encode_json
 
@@ -36,8 +37,8 @@ class EventStream:
     """
     A profile's feed as an ASGI app, for one request; whoever makes it has checked who asks.
 
-    `key` is what ends it: see `Feed.end`. `check` is awaited once more when it listens, and raises where the caller's
-    leave was withdrawn just then, when nothing was there yet that could have been ended.
+    `key` is what ends it: see `Feed.end`. `check` raises where the caller is not to look any more. It is awaited once
+    it listens, since what was withdrawn just before ended nothing, and with every heartbeat.
     """
 
     def __init__(self, feed: Feed, profile_id: str, key: str, check: Callable[[], Awaitable[object]]) -> None:
@@ -60,17 +61,25 @@ class EventStream:
             try:
                 await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
                 await send(_chunk(f"retry: {RETRY_MS}\n\n".encode()))
-                await _write(listener, send)
+                await self._write(listener, send)
             finally:
                 gone.cancel()
                 await asyncio.wait([gone])
 
-
-async def _write(listener: Listener, send: Send) -> None:
-    while not listener.ended:
-        news = await listener.take(HEARTBEAT_SECONDS)
-        await send(_chunk(b"".join(b"data: %b\n\n" % encode_json(each) for each in news) or b":\n\n"))
-    await send({"type": "http.response.body", "body": b""})
+    async def _write(self, listener: Listener, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        checked_at = loop.time()
+        while not listener.ended:
+            news = await listener.take(HEARTBEAT_SECONDS)
+            if loop.time() - checked_at >= HEARTBEAT_SECONDS:
+                checked_at = loop.time()
+                try:
+                    await self._check()
+                except ClawbackError:
+                    # Whoever comes again is told what it was.
+                    break
+            await send(_chunk(b"".join(b"data: %b\n\n" % encode_json(each) for each in news) or b":\n\n"))
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _chunk(text: bytes) -> Message:

@@ -521,6 +521,10 @@ class Registry:
         """Tell whether a token is among what this server has in memory."""
         return self._copy.find(subjects.token_key(token_hash), TokenRecord) is not None
 
+    def token_hash(self, profile_id: str, token_id: str) -> str | None:
+        """Find the hash of a token by its id."""
+        return self._copy.find(subjects.token_id_key(profile_id, token_id), str)
+
     def list_tokens(self, profile_id: str) -> list[TokenRecord]:
         """List a profile's tokens, oldest first."""
         # By the records that open connections, and not by the entries that find them by id: none shall work unseen.

@@ -16,5 +16,6 @@ page may forget:
     async def sources(person: Known) -> Html:
         return pages.show("sources.html", person, sources=registry.list_sources(person.profile.id))
 
-Templates stand in `templates/` and extend `layout.html`. All text is escaped, and a missing variable is an error.
+Templates stand in `templates/` and extend `layout.html`. All text is escaped, and a missing variable is an error. What
+strangers wrote is shown through `|plain` (`words.py`), in a `<bdi>`.
 """

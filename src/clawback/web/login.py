@@ -1,4 +1,4 @@
-"""The pages by which people come and go: `/login`, `/logout` and, until there is more to see, `/`."""
+"""The pages by which people come and go: `/login` and `/logout`."""
 
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +13,7 @@ from clawback.errors import RateLimited, Rejected, Unauthorized
 from clawback.web import pages
 from clawback.web.door import Door
 from clawback.web.github_login import GithubLogin
-from clawback.web.pages import Html, Known, Visitor
+from clawback.web.pages import Html, Visitor
 from clawback.web.place import local_path
 
 
@@ -40,10 +40,6 @@ def build_login_pages(door: Door, github: GithubLogin) -> list[ControllerRouterH
             github=github.description,
         )
 
-    @get("/", name="home")
-    async def home(person: Known) -> Html:
-        return pages.show("home.html", person)
-
     @get("/login")
     async def login_page(visitor: Visitor, next: FromQuery[str | None] = None) -> Html | Redirect:  # noqa: A002 - the parameter's public name
         onward = local_path(next)
@@ -69,4 +65,4 @@ def build_login_pages(door: Door, github: GithubLogin) -> list[ControllerRouterH
     async def log_out(visitor: Visitor) -> Redirect:
         return pages.go_to("/login", await door.let_out(visitor))
 
-    return [home, login_page, log_in, log_out]
+    return [login_page, log_in, log_out]

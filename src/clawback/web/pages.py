@@ -25,7 +25,7 @@ from markupsafe import Markup
 from clawback.api.requests import TimelyRequest
 from clawback.errors import ClawbackError
 from clawback.problems import CONTENT_TYPE, build_problem
-from clawback.web import headers
+from clawback.web import headers, words
 from clawback.web.door import Door, NotLoggedIn, Person
 from clawback.web.forms import FIELD, check_form_token, check_origin
 from clawback.web.place import Place
@@ -68,6 +68,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals.update(static=static, form_token=form_token)
+_templates.filters.update(words.FILTERS)
 
 
 def show(template: str, person: Person | None, *, status: int = HTTPStatus.OK, **values: Any) -> Html:  # noqa: ANN401 - what a template shows
