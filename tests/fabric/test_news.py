@@ -149,4 +149,9 @@ def test_what_cannot_be_read_is_no_news(subject, data, header):
     message = CoreMessage(subject, "", {} if header is None else {EVENT_HEADER: header}, data)
 
     assert read_news(message, NOW) == []
-    assert read_lease(message) is None
+
+
+@pytest.mark.parametrize("subject", ["$KV.sess.alice._", "$KV.sess.alice._zz", "left.alice._zz"])
+def test_a_lease_that_cannot_be_read_is_nobodys(subject):
+    """The same holds for who gave one up."""
+    assert read_lease(heard(subject, b"[]")) is None

@@ -216,6 +216,26 @@ def test_a_foreign_config_subject_is_refused():
         subjects.parse_config_subject("evt.0.p._.n.m")
 
 
+@given(st.sampled_from(["alice", "a", "p_2"]), st.integers(0, 7))
+def test_news_are_of_one_profile_alone(profile_id, shard):
+    """Its id stands in every subject as a token of its own, before any wildcard."""
+    for subject in subjects.news_filters(shard, profile_id):
+        before_wildcards = subject.split("*")[0].split(">")[0].split(".")
+
+        assert profile_id in before_wildcards, subject
+
+
+@pytest.mark.parametrize("standby", [None, "conn1"])
+def test_a_leases_subject_is_read_back_also_where_it_was_given_up(standby):
+    """With the connection that stood by, if it was one's."""
+    address = Address("alice", "Déploys/1")
+
+    for subject in (subjects.lease_subject(address, standby), subjects.left_subject(address, standby)):
+        assert subjects.parse_lease_subject(subject) == (address, standby)
+    with pytest.raises(ValueError, match="not a subject of"):
+        subjects.parse_lease_subject("stack.alice._")
+
+
 @pytest.mark.parametrize(
     ("text", "is_id"),
     [

@@ -115,15 +115,15 @@ class _Channel:
 
     def _heard(self, message: CoreMessage) -> None:
         kind = message.subject.partition(".")[0]
-        if kind == "$KV":
-            lease = read_lease(message)
-            if lease is not None:
-                self._seen(subjects.parse_lease_subject(message.subject), lease.connection_id)
-        elif kind == "left":
-            self._gone(subjects.parse_lease_subject(message.subject))
-        else:
+        if kind not in ("$KV", "left"):
             for news in read_news(message, self._clock()):
                 self.tell(news)
+        elif (found := read_lease(message)) is not None:
+            lease, connection_id = found
+            if connection_id is None:
+                self._gone(lease)
+            else:
+                self._seen(lease, connection_id)
 
     def _seen(self, lease: LeaseSubject, connection_id: str) -> None:
         if self._connected.get(lease) != connection_id:

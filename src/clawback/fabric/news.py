@@ -117,10 +117,11 @@ def read_news(message: CoreMessage, now: datetime) -> list[News]:
     raise AssertionError(f"nobody asked for {message.subject}")
 
 
-def read_lease(message: CoreMessage) -> Lease | None:
-    """Read whose a lease is; None where it cannot be read."""
+def read_lease(message: CoreMessage) -> tuple[LeaseSubject, str | None] | None:
+    """Read which connection a lease is of, none where it was given up; None where it cannot be read."""
     try:
-        return _decode_lease(message.data)
+        lease = subjects.parse_lease_subject(message.subject)
+        return lease, None if message.subject.startswith("left.") else _decode_lease(message.data).connection_id
     except (ValueError, RecursionError):
         return None
 
