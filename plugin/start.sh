@@ -6,6 +6,8 @@ linked="${CLAUDE_CONFIG_DIR:-$HOME/.claude}/channels/clawback/bin/clawback"
 for program in "$linked" "$(command -v clawback)" "$HOME/.local/bin/clawback"; do
   [ -x "$program" ] && exec "$program" "$@"
 done
+# Only the server says so: hooks run at every prompt.
+case "$1" in hook | monitor) exit 0 ;; esac
 echo "clawback: the program is not installed, or not where this plugin looks: $linked, the PATH, ~/.local/bin." >&2
 echo "clawback: install Clawback, then run \`clawback install\` once." >&2
 exit 127

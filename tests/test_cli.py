@@ -25,6 +25,8 @@ COMMANDS = [
     ["login"],
     ["install"],
     ["channel"],
+    ["hook"],
+    ["monitor"],
     ["doctor"],
     ["trigger"],
     ["nats-env"],

@@ -22,6 +22,7 @@ PURE = {
     "accounts/throttle",
     "channel/queue",
     "channel/fence",
+    "channel/ways",
     "schedules/expression",
     "schedules/dues",
     "schedules/missed",

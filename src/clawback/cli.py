@@ -85,6 +85,18 @@ def _channel(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _hook(arguments: argparse.Namespace) -> int:
+    from clawback.channel import hook
+
+    return hook.main(arguments.name)
+
+
+def _monitor(_arguments: argparse.Namespace) -> int:
+    from clawback.channel import monitor
+
+    return monitor.main()
+
+
 def _token_create(arguments: argparse.Namespace) -> int:
     import asyncio
 
@@ -328,6 +340,10 @@ def _build_parser() -> argparse.ArgumentParser:
     install.add_argument("--dry-run", action="store_true", help="only say what would be changed")
 
     add(commands, "channel", _channel, "The MCP server that Claude Code starts; not for people.")
+
+    hook = add(commands, "hook", _hook, "What the plugin's hooks run; not for people.")
+    hook.add_argument("name", metavar="NAME", help="the hook's name, such as Stop; what it is told comes on stdin")
+    add(commands, "monitor", _monitor, "What the plugin's monitor runs; not for people.")
 
     doctor = add(commands, "doctor", _doctor, "Check everything between a webhook and Claude, and say what to do.")
     doctor.add_argument("--probe", action="store_true", help="also send an event of its own through the whole way")

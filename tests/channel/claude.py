@@ -35,7 +35,14 @@ INITIALIZE = {
     },
 }
 QUICK = Timing(
-    backoff_first=0.05, backoff_most=0.2, refused=30.0, look=0.02, patience=3.0, settle=0.0, watch_parent=0.1
+    backoff_first=0.05,
+    backoff_most=0.2,
+    refused=30.0,
+    look=0.02,
+    patience=3.0,
+    settle=0.0,
+    watch_parent=0.1,
+    unseen=0.3,
 )
 PROGRAM = """
 import sys, msgspec

@@ -23,13 +23,14 @@ class Peer:
 
     `tokens` are accepted, others are closed with 4401. `confirms` says whether acks are answered; `mute` accepts
     connections and says nothing. `answers` maps a request's type to its data, to a
-    function that makes it, or to an error given as a string.
+    function that makes it, or to an error given as a string. `features` are those of its `auth_ok`.
     """
 
     def __init__(self) -> None:
         self.tokens = {TOKEN}
         self.confirms = True
         self.mute = False
+        self.features = ["event_seen"]
         self.answers: dict[str, Any] = {}
         self.auths: list[dict[str, Any]] = []
         self.frames: list[dict[str, Any]] = []
@@ -76,7 +77,11 @@ class Peer:
         if auth["token"] not in self.tokens:
             await socket.close(4401, "token revoked")
             return
-        await socket.send(json.dumps({"type": "auth_ok", "protocol": 1, "profileId": "p", "role": "active"}))
+        await socket.send(
+            json.dumps(
+                {"type": "auth_ok", "protocol": 1, "profileId": "p", "role": "active", "features": self.features}
+            )
+        )
         self._live = socket
         try:
             async for text in socket:
@@ -92,6 +97,8 @@ class Peer:
         kind = frame["type"]
         if kind == "ack" and self.confirms:
             await self._respond(socket, frame, {"acked": True})
+        elif kind == "event_seen":
+            await self._respond(socket, frame, {"eventId": frame["eventId"]})
         elif kind in self.answers:
             answer = self.answers[kind]
             await self._respond(socket, frame, answer() if callable(answer) else answer)
@@ -125,6 +132,10 @@ class Peer:
     def acks(self) -> list[str]:
         """Name the events acked by frames, in order."""
         return [frame["eventId"] for frame in self.frames if frame["type"] == "ack"]
+
+    def seen(self) -> list[str]:
+        """Name the events that the client said were seen, in order."""
+        return [frame["eventId"] for frame in self.frames if frame["type"] == "event_seen"]
 
     async def told(self, event_id: str) -> None:
         """Wait until an event's ack came, by a frame or with an `auth`."""

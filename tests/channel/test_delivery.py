@@ -4,6 +4,7 @@ import asyncio
 
 from clawback import wire
 from clawback.channel.delivery import Delivery
+from clawback.channel.reach import Reach
 from clawback.channel.settings import PluginConfig
 from waiting import eventually
 
@@ -28,7 +29,7 @@ def make_delivery(name: str, shown: list | None = None) -> Delivery:
         if shown is not None:
             shown.append(emission.meta)
 
-    return Delivery("builds", name, emit, lambda _text, _about: None)
+    return Delivery("builds", name, Reach(emit, {}, 0), lambda _text, _about: None)
 
 
 async def test_an_ack_of_a_process_that_died_while_this_one_connected_is_handed_in(tmp_path):

@@ -656,7 +656,10 @@ async def test_account_info_says_what_is_held(config, peer):
         text, failed = await claude.call("account_info")
 
     assert not failed
-    assert text.endswith(f"This session: mine, active, works on {event_id}.")
+    assert text.endswith(
+        f"This session: mine, active, works on {event_id}. The next event goes by the channel; none was seen to arrive"
+        " yet."
+    )
 
 
 async def test_wrong_arguments_name_the_parameter(config):

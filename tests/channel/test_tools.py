@@ -67,11 +67,11 @@ def test_a_tool_is_described_within_the_cap(name):
     assert all("description" in parameter for parameter in tool.inputSchema["properties"].values())
 
 
-def test_only_event_ack_is_always_loaded():
-    """Without its ack no event goes on, so Claude Code must not defer that tool; the others may be."""
+def test_what_an_event_needs_is_always_loaded():
+    """Every text names event_ack, and an announcement event_next: Claude Code must not defer these two."""
     loaded = [name for name, tool in TOOLS.items() if build_tool(name, tool).meta]
 
-    assert loaded == ["event_ack"]
+    assert loaded == ["event_ack", "event_next"]
     assert build_tool("event_ack", TOOLS["event_ack"]).model_dump(by_alias=True)["_meta"] == {
         "anthropic/alwaysLoad": True
     }

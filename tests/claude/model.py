@@ -18,6 +18,8 @@ Script = Callable[["Turn"], ToolCall | str]
 PREFIX = "mcp__plugin_clawback_clawback__"
 """How Claude Code names the tools of the plugin's server."""
 
+ANNOUNCED = "Call the tool event_next, which shows it"
+
 USAGE = {"input_tokens": 10, "output_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 
 
@@ -62,10 +64,10 @@ class Obedient:
             return wanted
         if match := re.search(r"^CALL (\S+) (\{.*\})$", turn.text, re.MULTILINE):
             return self._call(turn, match[1], json.loads(match[2]))
+        if ANNOUNCED in turn.text:
+            return self._call(turn, "event_next", {})
         if match := re.search(r'event_ack with event_id="(evt_\w+)"', turn.text):
             return self._call(turn, "event_ack", {"event_id": match[1], "summary": "done by the script"})
-        if "event_next" in turn.text and "<task-notification>" in turn.text:
-            return self._call(turn, "event_next", {})
         return "all done"
 
     def _call(self, turn: Turn, name: str, arguments: dict[str, Any]) -> ToolCall:
@@ -77,12 +79,17 @@ class Obedient:
 
 
 class Model:
-    """The API; a context manager. `script` may be changed at any time."""
+    """
+    The API; a context manager. `script` may be changed at any time.
+
+    `turns` are all requests of the conversation, `calls` the tools that the model called, `results` what came back.
+    """
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Obedient()
         self.turns: list[Turn] = []
         self.calls: list[ToolCall] = []
+        self.results: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -110,6 +117,8 @@ class Model:
             said = self.script(turn) if turn.tools else "a title"
             if turn.tools:
                 self.turns.append(turn)
+                if len(self.results) < len(self.calls):
+                    self.results.append((self.calls[-1][0], turn.text))
         content: list[dict[str, Any]]
         if isinstance(said, str):
             content, stop = [{"type": "text", "text": said}], "end_turn"

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Self
 
+from claude.model import PREFIX, Model
 from waiting import eventually
 
 # The form of a key, and no key: the API is the scripted one.
@@ -117,6 +118,20 @@ class Terminal:
     async def connected(self) -> None:
         """Wait until the client has the server's tools, which it says last of all whether it is a channel."""
         await eventually(lambda: CONNECTED.search(self.debug()), timeout=60)
+
+    async def ask(self, model: Model, tool: str) -> str:
+        """Have the model call a tool without arguments, and return what it was answered."""
+        before = len(model.results)
+        await self.type(f"CALL {tool} {{}}")
+
+        def answered() -> str | None:
+            return next((text for name, text in model.results[before:] if name == PREFIX + tool), None)
+
+        return await eventually(answered, timeout=60)
+
+    async def is_idle(self) -> bool:
+        """Say whether nothing is being worked on."""
+        return "esc to interrupt" not in await self.screen()
 
     async def type(self, text: str) -> None:
         """Type a line and press Enter."""

@@ -6,7 +6,6 @@ import pytest
 
 from claude.model import PREFIX
 from processes import CLAWBACK
-from waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,12 +21,11 @@ async def test_the_plugin_works_from_its_copy(installed, model):
     listed = json.loads(await installed.run("plugin", "list", "--json"))
     async with installed as session:
         await session.connected()
-        await session.type("CALL account_info {}")
-        turn = await eventually(lambda: model.told("webhookBaseUrl"), timeout=60)
+        told = await session.ask(model, "account_info")
 
     assert [(each["id"], each["enabled"]) for each in listed] == [("clawback@clawback", True)]
-    assert PREFIX + "event_ack" in turn.tools, "always loaded"
-    assert "This session: (untagged), active, works on no event." in turn.text
+    assert PREFIX + "event_ack" in model.turns[0].tools, "always loaded"
+    assert "This session: (untagged), active, works on no event." in told
 
 
 async def test_one_command_installs_and_a_second_run_finds_it(terminal):

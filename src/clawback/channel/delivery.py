@@ -1,14 +1,14 @@
 """
 Delivery: carries out what the queue decides, between the server's connection, the journal and Claude Code.
 
-One funnel for each way out: `_emit_all` writes every notification, `_send` sends every ack. An ack is on the disk
+One funnel for each way out: `_show_next` shows every event, `_send` sends every ack. An ack is on the disk
 before it is sent, and leaves the journal only when the server has confirmed it.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -17,35 +17,39 @@ from platformdirs import user_data_path
 from clawback import __version__, wire
 from clawback.channel import fence, queue
 from clawback.channel.journal import Journal, journal_directory
+from clawback.channel.reach import Reach
 from clawback.channel.remote import Connection
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable
-
-Emit = Callable[[fence.Emission], Awaitable[None]]
 
 log = logging.getLogger("clawback.channel")
 
 
 class Delivery:
     """
-    What this session holds, and the way of each event to Claude and of its ack back. Implements remote.Listener.
+    What this session holds, and the way of each event to Claude and of its ack back.
+
+    Implements remote.Listener and reach.Holder.
 
     `notify` shows a text, and what it is about, on the desktop; it is called for each event that is done, where the
     config says so.
     """
 
     def __init__(
-        self, session_tag: str | None, instance_id: str, emit: Emit, notify: Callable[[str, str], None]
+        self, session_tag: str | None, instance_id: str, reach: Reach, notify: Callable[[str, str], None]
     ) -> None:
         self._notify = notify
         self._notifies = False
         self._session_tag = session_tag
         self._instance_id = instance_id
-        self._emit = emit
+        self._reach = reach
+        reach.attach(self)
         self._queue = queue.Queue()
         self._journal: Journal | None = None
         self._journal_directory: Path | None = None
         self._connection: Connection | None = None
+        self._reports = False
+        self._reporting: set[asyncio.Task[None]] = set()
         self._emissions: asyncio.Queue[queue.Emit | queue.Remind | queue.Retract] = asyncio.Queue()
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._shown_last: str | None = None
@@ -68,6 +72,7 @@ class Delivery:
                 meta = about.get(command.event_id, {})
                 what = " ".join(part for part in (meta.get("path"), meta.get("eventType")) if part)
                 self._notify(summary or "done", what or command.event_id)
+        self._reach.keep(frozenset(self.held))
         if self._connection is None and not answer.refused:
             return queue.Answer(f"{answer.text} The server is not connected now; it is told as soon as it is.")
         return answer
@@ -75,7 +80,10 @@ class Delivery:
     def active_text(self) -> str | None:
         """Show the active event as its notification did, or None where there is none."""
         active = self._queue.active
-        return None if active is None else fence.build_event(active, secrets.token_hex(8)).content
+        if active is None:
+            return None
+        self._reach.read_by_tool(active.id)
+        return fence.build_event(active, secrets.token_hex(8)).content
 
     def find(self, event_id: str | None) -> str:
         """
@@ -100,7 +108,7 @@ class Delivery:
         """Write the notifications, one after the other, for as long as the program lives."""
         while True:
             try:
-                await self._emit_next()
+                await self._show_next()
             except Exception:
                 # Claude Code does not restart a server that exits, so an event that cannot be shown ends nothing else.
                 log.exception("an event could not be shown")
@@ -109,6 +117,24 @@ class Delivery:
         """Let go of the journal; what is unconfirmed in it is found by the next process."""
         if self._journal is not None:
             self._journal.close()
+
+    # --- reach.Holder ---------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> wire.EventFrame | None:
+        """The event that Claude is to work on."""
+        return self._queue.active
+
+    def seen(self, event_id: str) -> None:
+        """Tell the server that an event arrived, if it is one that wants to know."""
+        if self._connection is not None and self._reports:
+            task = asyncio.create_task(self._report(self._connection, event_id), name=f"seen {event_id}")
+            self._reporting.add(task)
+            task.add_done_callback(self._reporting.discard)
+
+    def show_again(self) -> None:
+        """Put the active event in front of Claude again."""
+        self._handle(queue.Cleared())
 
     # --- remote.Listener ------------------------------------------------------------------------------------------
 
@@ -130,6 +156,9 @@ class Delivery:
     def opened(self, connection: Connection, auth: wire.Auth, welcome: wire.AuthOk) -> None:
         """Take the acks of `auth` as settled, send those made since, and show what could not be shown."""
         self._connection = connection
+        self._reports = "event_seen" in welcome.features
+        for event_id in filter(self._reach.has_seen, self.held):
+            self.seen(event_id)
         self._confirm([ack.event_id for ack in auth.acked])
         if welcome.role != "standby" and self._journal is not None:
             # The session before this one may have died since `auth` was made.
@@ -168,6 +197,7 @@ class Delivery:
     def _handle(self, happened: queue.Input) -> None:
         for command in self._queue.handle(happened):
             self._carry_out(command)
+        self._reach.keep(frozenset(self.held))
 
     def _carry_out(self, command: queue.Command) -> None:
         match command:
@@ -181,24 +211,17 @@ class Delivery:
             case queue.Answer():
                 raise AssertionError("only a call of event_ack is answered, and acknowledge() does it")
 
-    async def _emit_next(self) -> None:
+    async def _show_next(self) -> None:
         command = await self._emissions.get()
-        marker = secrets.token_hex(8)
         event = command.event
         # It may have moved, or ended, since this was said; then there is nothing to show, and nothing to take back.
         is_retraction = isinstance(command, queue.Retract)
         if event.id not in ([self._shown_last] if is_retraction else self.held):
             return
-        match command:
-            case queue.Emit(resumed=resumed):
-                self._shown_last = event.id
-                emission = fence.build_event(event, marker, resumed=resumed)
-            case queue.Remind(times=times):
-                emission = fence.build_reminder(event, marker, times=times)
-            case queue.Retract():
-                emission = fence.build_retraction(event)
+        if isinstance(command, queue.Emit):
+            self._shown_last = event.id
         try:
-            await self._emit(emission)
+            await self._reach.show(command)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.warning("event %s could not be written to Claude Code; trying again at the next chance", event.id)
             self._handle(queue.EmitFailed(event.id))
@@ -211,6 +234,13 @@ class Delivery:
         task = asyncio.create_task(self._settle(self._connection, ack), name=f"ack {event_id}")
         self._sending[event_id] = task
         task.add_done_callback(lambda _: self._sending.pop(event_id))
+
+    async def _report(self, connection: Connection, event_id: str) -> None:
+        try:
+            await connection.ask(wire.EventSeen(request_id="", event_id=event_id))
+        except (Unavailable, Rejected) as error:
+            # It ended meanwhile, or the connection did; the next one begins with what is still held.
+            log.info("the server did not note that %s was seen: %s", event_id, error)
 
     async def _settle(self, connection: Connection, ack: wire.SettledAck) -> None:
         try:

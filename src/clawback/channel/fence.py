@@ -48,6 +48,10 @@ _LOOKALIKES = str.maketrans(
 )
 
 
+AGAIN = "If you have this event already, it is the same one by another way: do its work once."
+MAX_BRIEF_CHARACTERS = 60
+
+
 class Emission(Struct, frozen=True):
     """The params of one `notifications/claude/channel`."""
 
@@ -55,11 +59,49 @@ class Emission(Struct, frozen=True):
     meta: dict[str, str]
 
 
-def build_event(event: EventFrame, marker: str, *, resumed: bool = False) -> Emission:
-    """Build what Claude sees of an event. `marker` is random and new for each call: it names the fence."""
-    note = "You were interrupted in this event; that is done now. Go on with it where you stopped." if resumed else ""
+def build_event(
+    event: EventFrame, marker: str, *, resumed: bool = False, again: bool = False, by_inbox: bool = False
+) -> Emission:
+    """
+    Build what Claude sees of an event. `marker` is random and new for each call: it names the fence.
+
+    `again` says that it went by another way before and may have arrived, `by_inbox` that Claude Code will call it a
+    message of another session.
+    """
+    notes = [
+        "This is the Clawback plugin of this session, through its inbox; no other session sent it." if by_inbox else "",
+        "You were interrupted in this event; that is done now. Go on with it where you stopped." if resumed else "",
+        AGAIN if again else "",
+    ]
     meta = _clean_meta(event) | ({"resumed": "true"} if resumed else {})
-    return Emission(_compose(event, marker, note), meta)
+    return Emission(_compose(event, marker, " ".join(note for note in notes if note)), meta)
+
+
+def build_line(event: EventFrame, *, again: bool = False) -> str:
+    """
+    Announce an event in one short line, without its content: for where no more can be said.
+
+    Claude Code cuts a monitor's line at some 500 characters, and calls it no user's input.
+    """
+    return (
+        f"Clawback: event {clean_value(event.id)} waits for this session ({_describe_briefly(event)}). Call the tool "
+        f"event_next, which shows it, and do as it says. {_closing(event)}{' ' + AGAIN if again else ''}"
+    )
+
+
+def build_forgotten(event: EventFrame) -> str:
+    """Build what stops Claude from ending its turn with an event that it has and did not acknowledge."""
+    event_id = clean_value(event.id)
+    return (
+        f"Event {event_id} from Clawback ({_describe_briefly(event)}) is not acknowledged yet. If its work is done, "
+        f"{proof_of(event_id)} and a short summary. If it is not, go on with it, or put it off with event_defer. If "
+        "you need the user for it, ask and end your turn: you will not be stopped for this event again."
+    )
+
+
+def proof_of(event_id: str) -> str:
+    """Name the words that stand in every text about an event and in no other: found, they prove that it arrived."""
+    return f'call the tool event_ack with event_id="{clean_value(event_id)}"'
 
 
 def build_reminder(event: EventFrame, marker: str, *, times: int) -> Emission:
@@ -178,9 +220,29 @@ def _describe_webhook(event: EventFrame) -> str:
     )
 
 
+def _describe_briefly(event: EventFrame) -> str:
+    meta = event.meta
+    match meta.get("source"):
+        case Origin.CRON:
+            parts = ["a cron of the user's", meta.get("label", "")]
+        case Origin.SESSION:
+            parts = [f"a message from session {_brief(meta.get('from', UNTAGGED_NAME))}"]
+        case _:
+            signed = "signed" if meta.get("verified") == "true" else "not signed"
+            parts = [
+                f"a webhook to {_brief(meta.get('path', '')) or 'an unnamed source'}",
+                meta.get("eventType", ""),
+                signed,
+            ]
+    return ", ".join(_brief(part) for part in parts if part)
+
+
+def _brief(value: str) -> str:
+    return clean_value(value)[:MAX_BRIEF_CHARACTERS]
+
+
 def _closing(event: EventFrame) -> str:
-    event_id = clean_value(event.id)
-    return f'When this event is done, call the tool event_ack with event_id="{event_id}" and a short summary.'
+    return f"When this event is done, {proof_of(event.id)} and a short summary."
 
 
 def _clean_meta(event: EventFrame) -> dict[str, str]:

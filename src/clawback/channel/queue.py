@@ -20,6 +20,8 @@ Rules
 8.  When another connection takes this session over, everything held is let go of, for it is delivered there, and Claude
     is told to leave the active event. A late ack of any of it is still sent, and ends it there.
 
+9.  When Claude Code begins the session anew, the active event is shown again: nothing of it is left there.
+
 The server paces: it sends the next event after the ack of the one before. These rules keep the promise "one at a time"
 even where it does not, since Claude Code hands over whatever it was given while it was busy, all at once.
 """
@@ -64,6 +66,10 @@ class AcksRecovered(Struct, frozen=True):
     event_ids: frozenset[str]
 
 
+class Cleared(Struct, frozen=True):
+    """Claude has forgotten what it was shown."""
+
+
 class EmitFailed(Struct, frozen=True):
     """An event could not be written to Claude Code."""
 
@@ -101,6 +107,7 @@ Input = (
     | AckCalled
     | AckConfirmed
     | AcksRecovered
+    | Cleared
     | EmitFailed
     | GivenBack
     | Moved
@@ -205,6 +212,8 @@ class Queue:
                 commands = self._let_go()
             case Reconnected():
                 commands = self._show_active()
+            case Cleared():
+                commands = [Emit(self._active.event)] if self._active and self._active.shown else self._show_active()
             case Reminded(event_id):
                 commands = self._remind(event_id)
             case TimedOut(event_id) | GivenBack(event_id):

@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from clawback import __version__, wire
 from clawback.channel.settings import PluginConfig, is_loopback
+from clawback.channel.ways import PATIENCE_SECONDS
 from clawback.errors import ClawbackError, ConfigError, ProtocolViolation, Rejected, Unauthorized, Unavailable
 
 MAX_SERVER_FRAME_BYTES = 8 * 1024 * 1024
@@ -38,7 +39,8 @@ class Timing(Struct, frozen=True):
     from `backoff_first` to `backoff_most` and falls back after `stable` of connection. A refused token is tried again
     after `refused`, a file is looked at every `look`. A request that is made while connecting waits `patience` for it,
     and `answer` for its response. `settle` is between Claude Code's `initialized` and our connecting, `goodbye` what a
-    close frame may take at the end, and every `watch_parent` it is checked that Claude Code lives.
+    close frame may take at the end, and every `watch_parent` it is checked that Claude Code lives. An event that Claude
+    was not seen to have after `unseen` goes by another way.
     """
 
     silence: float = wire.SILENCE_SECONDS
@@ -52,6 +54,7 @@ class Timing(Struct, frozen=True):
     settle: float = 0.3
     goodbye: float = 0.05
     watch_parent: float = 2.0
+    unseen: float = PATIENCE_SECONDS
 
 
 class Listener(Protocol):

@@ -27,6 +27,7 @@ from clawback.channel import tools
 from clawback.channel.delivery import Delivery
 from clawback.channel.fence import Emission
 from clawback.channel.notify import Notifier
+from clawback.channel.reach import Reach
 from clawback.channel.remote import Remote, Timing
 from clawback.channel.settings import config_path, read_config
 from clawback.errors import ClawbackError
@@ -82,9 +83,10 @@ async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoRet
             await _notify(outgoing, {"content": emission.content, "meta": emission.meta})
 
         session_tag = os.environ.get("CLAWBACK_SESSION", "").strip() or None
-        delivery = Delivery(session_tag, random_id(), emit, Notifier().notify)
+        reach = Reach(emit, os.environ, parent, timing.unseen)
+        delivery = Delivery(session_tag, random_id(), reach, Notifier().notify)
         remote = Remote(read_config, config_path, delivery, timing)
-        server = build_server(tools.Toolbox(session_tag, delivery, remote))
+        server = build_server(tools.Toolbox(session_tag, delivery, remote, reach))
         initialized = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -94,14 +96,15 @@ async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoRet
                 tasks.create_task(_tap(incoming, to_sdk, outgoing, initialized.set, ending.set), name="tap")
                 tasks.create_task(_connect(initialized, remote, timing), name="remote")
                 tasks.create_task(delivery.run(), name="delivery")
+                tasks.create_task(reach.run(), name="reach")
                 tasks.create_task(_watch_parent(parent, timing.watch_parent, ending.set), name="parent")
                 await ending.wait()
-                await _end(remote, delivery, timing)
+                await _end(remote, delivery, reach, timing)
         except* Exception:
             log.exception("ending because of an internal error")
         finally:
             # Also when stdout is gone, which cancels everything here.
-            await _end(remote, delivery, timing)
+            await _end(remote, delivery, reach, timing)
 
 
 def build_server(toolbox: tools.Toolbox) -> "Server[Any, Any]":
@@ -206,7 +209,8 @@ async def _watch_parent(parent: int, every: float, changed: Callable[[], None]) 
     changed()
 
 
-async def _end(remote: Remote, delivery: Delivery, timing: Timing) -> NoReturn:
+async def _end(remote: Remote, delivery: Delivery, reach: Reach, timing: Timing) -> NoReturn:
+    reach.close()
     with anyio.move_on_after(timing.goodbye, shield=True):
         await remote.close()
     delivery.close()

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from clawback.channel import rendezvous
 from clawback.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
@@ -51,7 +52,7 @@ class PluginConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 def claude_directory() -> Path:
     """Find Claude Code's own directory, by its own rule."""
-    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or "~/.claude").expanduser()
+    return Path(rendezvous.claude_directory())
 
 
 def config_path() -> Path:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from clawback import wire
 from clawback.channel import fence
 from clawback.channel.delivery import Delivery
+from clawback.channel.reach import Reach
 from clawback.channel.remote import Remote
 from clawback.channel.settings import config_path, read_config, write_config
 from clawback.errors import ClawbackError, ConfigError, NotFound, Rejected, Unavailable
@@ -95,11 +96,12 @@ class EventNext(Tool, frozen=True):
     """
     Show the event that this session is to work on now, if there is one, as the channel shows it.
 
-    For where the channel is switched off, and for after a /clear: it shows the same event until it is acknowledged.
+    For where an event is only announced, or the channel is off: it shows the same one until it is acknowledged.
     """
 
     asks = wire.EventNext
     read_only: ClassVar[bool] = True
+    always_load: ClassVar[bool] = True
 
 
 class EventExtend(Tool, frozen=True):
@@ -664,10 +666,11 @@ def read_arguments(tool: type[Tool], arguments: dict[str, Any]) -> Tool:
 class Toolbox:
     """The tools at work: for one session tag, over one connection."""
 
-    def __init__(self, session_tag: str | None, delivery: Delivery, remote: Remote) -> None:
+    def __init__(self, session_tag: str | None, delivery: Delivery, remote: Remote, reach: Reach) -> None:
         self._session_tag = session_tag
         self._delivery = delivery
         self._remote = remote
+        self._reach = reach
 
     def offered(self) -> dict[str, type[Tool]]:
         """Name the tools this config allows; all of them while there is none."""
@@ -723,7 +726,8 @@ class Toolbox:
     def _describe_session(self) -> str:
         active, *others = self._delivery.held or ["no event"]
         further = f", and also holds {', '.join(others)}" if others else ""
-        return f"This session: {self._session_tag or UNTAGGED_NAME}, {self._remote.role}, works on {active}{further}."
+        works = f"This session: {self._session_tag or UNTAGGED_NAME}, {self._remote.role}, works on {active}{further}."
+        return f"{works} {self._reach.describe()}"
 
     async def _rotate(self, call: TokenRotate) -> str:
         config = read_config()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from clawback import wire
+from clawback.channel.ways import FLAG_VARIABLES, PROVIDER_VARIABLES, is_set
 from clawback.commands.terminal import printable
 from clawback.model import UNTAGGED_NAME
 
@@ -24,19 +25,6 @@ SKEW_WRONG_SECONDS = 60.0
 
 FIRST_VERSION = (2, 1, 80)
 """The first Claude Code that has channels."""
-
-FLAG_VARIABLES = (
-    "DISABLE_TELEMETRY",
-    "DO_NOT_TRACK",
-    "DISABLE_GROWTHBOOK",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-)
-"""With one of these Claude Code does not fetch the feature flag that channels stand behind."""
-
-PROVIDER_VARIABLES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-"""Sign-in by one of these, where channels do not exist."""
-
-_OFF = frozenset({"", "0", "false", "no", "off"})
 
 
 class Level(StrEnum):
@@ -272,7 +260,7 @@ def check_gates(variables: Mapping[str, Sequence[tuple[str, str]]]) -> list[Find
     """
     findings = []
     for name in (*FLAG_VARIABLES, *PROVIDER_VARIABLES):
-        places = [where for where, value in variables.get(name, ()) if value.strip().lower() not in _OFF]
+        places = [where for where, value in variables.get(name, ()) if is_set(value)]
         if not places:
             continue
         why = (

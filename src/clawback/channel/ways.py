@@ -1,0 +1,298 @@
+"""
+The ways to Claude: by which of them an event is put in front of it, and when by another. Pure.
+
+Rules
+
+1.  Three ways push: the channel, the plugin's monitor, and the session's inbox, in this order. A way can be used while
+    it is open; the channel is not used where a variable in the environment is known to switch it off.
+2.  An event goes by the first way that can be used. It is the model's once there is proof: Claude Code's transcript or
+    a hook had it. Then that is reported, and its way comes first from now on.
+3.  Without proof for PATIENCE_SECONDS the event goes by the next way, once by each, as the same event: same id, and its
+    text says so. A way that brought no proof comes last from then on, until Claude Code starts the session anew
+    (/clear), when it also looks anew at which channels it listens to.
+4.  While Claude is in a turn, what arrives waits for a pause: then the patience is BUSY_SECONDS, and it begins anew
+    when the turn ends. An end may not be told (Esc), which only costs patience.
+5.  Without a witness there is no proof: where the plugin's hooks are not installed (the program alone), events go by
+    the first way and no other.
+6.  What was not seen by any way stays to be asked for: by the hook of the next prompt or of the end of the turn, which
+    tell Claude of it, and by the tool event_next.
+
+Time is passed in, in seconds of any clock that does not go back.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+PATIENCE_SECONDS = 5.0
+"""An idle Claude Code takes what arrives within a second (2.1.330)."""
+
+BUSY_SECONDS = 120.0
+"""What comes during a turn rides with the next tool's result; a tool of two minutes goes to the background."""
+
+FLAG_VARIABLES = (
+    "DISABLE_TELEMETRY",
+    "DO_NOT_TRACK",
+    "DISABLE_GROWTHBOOK",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+)
+"""With one of these Claude Code does not fetch the feature flag that channels stand behind."""
+
+PROVIDER_VARIABLES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+"""Sign-in by one of these, where channels do not exist."""
+
+_OFF = frozenset({"", "0", "false", "no", "off"})
+
+
+class Way(StrEnum):
+    """How an event gets to Claude; the first three push."""
+
+    CHANNEL = "channel"
+    MONITOR = "monitor"
+    INBOX = "inbox"
+    HOOK = "hook"
+    TOOL = "tool"
+
+
+PUSHING = (Way.CHANNEL, Way.MONITOR, Way.INBOX)
+
+
+def is_set(value: str) -> bool:
+    """Say whether a variable's value means that it is set; what Claude Code makes of each is not documented."""
+    return value.strip().lower() not in _OFF
+
+
+def find_gate(environment: Mapping[str, str]) -> str | None:
+    """Name the variable that switches channels off, if one is set."""
+    names = (*FLAG_VARIABLES, *PROVIDER_VARIABLES)
+    return next((name for name in names if is_set(environment.get(name, ""))), None)
+
+
+# --- inputs: what happened -----------------------------------------------------------------------------------------
+
+
+class Shown(Struct, frozen=True):
+    """An event is to be put in front of Claude, for the first time or again."""
+
+    event_id: str
+
+
+class Seen(Struct, frozen=True):
+    """There is proof that the model has an event; `way` where it can be told."""
+
+    event_id: str
+    way: Way | None = None
+
+
+class Failed(Struct, frozen=True):
+    """An event could not be written to a way."""
+
+    event_id: str
+    way: Way
+
+
+class Kept(Struct, frozen=True):
+    """These are the events that are still held; all others have ended."""
+
+    event_ids: frozenset[str]
+
+
+class Opened(Struct, frozen=True):
+    """A way can be used."""
+
+    way: Way
+
+
+class Closed(Struct, frozen=True):
+    """A way cannot be used any more."""
+
+    way: Way
+
+
+class Witnessed(Struct, frozen=True):
+    """A hook of this session ran: there will be proof."""
+
+
+class TurnBegan(Struct, frozen=True):
+    """Claude was given a prompt."""
+
+
+class TurnEnded(Struct, frozen=True):
+    """Claude waits for the next prompt."""
+
+
+class Restarted(Struct, frozen=True):
+    """Claude Code began the session anew, with nothing in it."""
+
+
+class Ticked(Struct, frozen=True):
+    """Time has passed: `wait_seconds` is over."""
+
+
+Input = Shown | Seen | Failed | Kept | Opened | Closed | Witnessed | TurnBegan | TurnEnded | Restarted | Ticked
+
+# --- commands: what to do ------------------------------------------------------------------------------------------
+
+
+class Send(Struct, frozen=True):
+    """Write an event to a way; `again` says that it went by another one before. Answer a failure with Failed."""
+
+    event_id: str
+    way: Way
+    again: bool
+
+
+class Report(Struct, frozen=True):
+    """Tell the server that an event was seen."""
+
+    event_id: str
+
+
+Command = Send | Report
+
+
+class _Out(Struct):
+    """An event in front of Claude: the ways it went, newest last, when, and whether it is known to have arrived."""
+
+    sent_at: float
+    went: list[Way]
+    seen: bool = False
+
+
+class Ways:
+    """
+    The state: which ways there are, and which events are out on them.
+
+    `open_ways` can be used from the start, `gate` is the variable that switches the channel off, and `witnessed` says
+    that hooks are installed. `in_use` is the way of the newest proof.
+    """
+
+    def __init__(
+        self,
+        open_ways: Iterable[Way],
+        *,
+        gate: str | None = None,
+        witnessed: bool = False,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.gate = gate
+        self.in_use: Way | None = None
+        self._open = set(open_ways)
+        self._witnessed = witnessed
+        self._patience = patience
+        self._poor: set[Way] = set()
+        self._out: dict[str, _Out] = {}
+        self._turn_began: float | None = None
+        self._turn_ended = float("-inf")
+
+    @property
+    def first(self) -> Way:
+        """The way by which the next event goes."""
+        return self._usable()[0]
+
+    @property
+    def unseen(self) -> list[str]:
+        """The events that are in front of Claude without proof."""
+        return [event_id for event_id, out in self._out.items() if not out.seen]
+
+    def overdue(self, now: float) -> list[str]:
+        """Name the unseen events that no way will bring any more: what came during a turn may yet come at its end."""
+        return [
+            event_id
+            for event_id in self.unseen
+            if (out := self._out[event_id]).sent_at + self._patience <= now
+            and self._next_way(out) is None
+            and (self._turn_began is None or out.sent_at <= self._turn_began)
+        ]
+
+    def has_seen(self, event_id: str) -> bool:
+        """Say whether the model is known to have an event."""
+        return event_id in self._out and self._out[event_id].seen
+
+    def wait_seconds(self, now: float) -> float | None:
+        """How long nothing needs to happen by itself; None for ever. Then tell it with `Ticked`."""
+        waits = [self._due(out, now) - now for out in self._out.values() if self._next_way(out) is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    def handle(self, happened: Input, now: float) -> list[Command]:
+        """Take one input and say what to do about it, in order."""
+        match happened:
+            case Shown(event_id):
+                return self._send(event_id, self.first, now, went=[])
+            case Seen(event_id, way):
+                return self._see(event_id, way)
+            case Failed(event_id, way):
+                return self._fail(event_id, way, now)
+            case Kept(event_ids):
+                self._out = {event_id: out for event_id, out in self._out.items() if event_id in event_ids}
+            case Opened(way):
+                self._open.add(way)
+            case Closed(way):
+                self._open.discard(way)
+            case Restarted():
+                self._poor.clear()
+                self._turn_began = None
+                for out in self._out.values():
+                    out.sent_at = now
+            case _:
+                self._note(happened, now)
+        return self._escalate(now)
+
+    def _note(self, happened: Witnessed | TurnBegan | TurnEnded | Ticked, now: float) -> None:
+        match happened:
+            case Witnessed():
+                self._witnessed = True
+            case TurnBegan():
+                self._turn_began = now
+            case TurnEnded():
+                self._turn_began, self._turn_ended = None, now
+
+    def _see(self, event_id: str, way: Way | None) -> list[Command]:
+        out = self._out.get(event_id)
+        if out is None or out.seen:
+            return []
+        out.seen = True
+        if way is None and len(out.went) == 1:
+            way = out.went[0]
+        if way is not None:
+            self.in_use = way
+            self._poor.discard(way)
+        return [Report(event_id)]
+
+    def _fail(self, event_id: str, way: Way, now: float) -> list[Command]:
+        self._poor.add(way)
+        out = self._out.get(event_id)
+        following = None if out is None or out.seen else self._next_way(out, without_witness=True)
+        return [] if out is None or following is None else self._send(event_id, following, now, went=out.went)
+
+    def _escalate(self, now: float) -> list[Command]:
+        """Send what was not seen in time by its next way."""
+        commands: list[Command] = []
+        for event_id, out in list(self._out.items()):
+            following = self._next_way(out)
+            if following is not None and self._due(out, now) <= now:
+                self._poor.add(out.went[-1])
+                commands += self._send(event_id, following, now, went=out.went)
+        return commands
+
+    def _send(self, event_id: str, way: Way, now: float, *, went: list[Way]) -> list[Command]:
+        self._out[event_id] = _Out(now, [*went, way])
+        return [Send(event_id, way, again=bool(went))]
+
+    def _next_way(self, out: _Out, *, without_witness: bool = False) -> Way | None:
+        if out.seen or not (self._witnessed or without_witness):
+            return None
+        return next((way for way in self._usable() if way not in out.went), None)
+
+    def _due(self, out: _Out, now: float) -> float:
+        if self._turn_began is not None and now < (began := max(self._turn_began, out.sent_at)) + BUSY_SECONDS:
+            return began + BUSY_SECONDS
+        return max(out.sent_at, self._turn_ended) + self._patience
+
+    def _usable(self) -> list[Way]:
+        """List the ways that can be used, the best first; the channel alone where there is none."""
+        open_ways = [way for way in PUSHING if way in self._open and not (way is Way.CHANNEL and self.gate)]
+        good = [way for way in open_ways if way not in self._poor]
+        ranked = [*good, *(way for way in open_ways if way in self._poor)]
+        return sorted(ranked, key=lambda way: way is not self.in_use or way in self._poor) or [Way.CHANNEL]
