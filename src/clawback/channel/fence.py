@@ -24,17 +24,22 @@ MAX_REPEATED_CHARACTERS = 20_000
 """How much of an event a reminder repeats: enough to take it up again after /clear, no second copy of a big one."""
 
 _KEY = re.compile(r"[A-Za-z0-9_]+")
-_FORBIDDEN = frozenset("<>[];\"'`\\")
+# `&` and `;`: a reader of HTML takes `&lt` for a bracket.
+_FORBIDDEN = frozenset("<>[]&;\"'`\\")
 # Control, format (bidi marks, zero-width and tag characters), surrogate, private, unassigned, line and paragraph.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _RENAMED = {"source": "origin"}
 """Claude Code sets `source` itself, to the server's name; a second one would forge it."""
 
-_GUARDED_TAGS = ("channel", "system-reminder")
-"""The tags by which Claude Code marks what is not the user's typing."""
+_GUARDED_TAGS = (
+    *("channel", "system-reminder", "task-notification", "cross-session-message", "teammate-message"),
+    *("command-name", "command-message", "local-command"),
+    *("function_calls", "function_results"),
+)
+"""The tags by which Claude Code marks what is not the user's typing, and what tools are called and answer with."""
 
-_GUARDED_NAMES = tuple(tag.replace("-", "") for tag in _GUARDED_TAGS)
+_GUARDED_NAMES = tuple(tag.translate({ord("-"): None, ord("_"): None}) for tag in _GUARDED_TAGS)
 
 # Signs that look like `<`; the last two become one by compatibility normalisation, the others do not.
 _OPENING = re.compile("([<‹〈⟨❮❬≺⧼ᐸ˂𝈶＜﹤])")
@@ -45,11 +50,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LOOKALIKES = str.maketrans(
     {"с": "c", "ϲ": "c", "һ": "h", "а": "a", "α": "a", "ո": "n", "е": "e", "ӏ": "l", "ı": "i", "і": "i", "ι": "i"}
     | {"ѕ": "s", "у": "y", "т": "t", "м": "m", "г": "r", "ԁ": "d"}
+    | {"о": "o", "ο": "o", "к": "k", "κ": "k", "υ": "u", "ʀ": "r"}
 )
 
-
 AGAIN = "If you have this event already, it is the same one by another way: do its work once."
+"""What says that a text is no new event."""
+
 MAX_BRIEF_CHARACTERS = 60
+"""Of a name in an announcement, which as a whole has some 500."""
 
 
 class Emission(Struct, frozen=True):
@@ -170,6 +178,7 @@ def defuse(text: str) -> str:
 
 def _compose(event: EventFrame, marker: str, note: str, limit: int | None = None) -> str:
     order, about, data = _split(event)
+    note = " ".join(part for part in (_describe_cron(event), note) if part)
     if limit is not None and len(data) > limit:
         data = f"{data[:limit]}\n[cut here: {len(data) - limit} more characters were shown the first time]"
     fence = f"{about}\n{_fence(data, marker)}" if about else ""
@@ -185,7 +194,7 @@ def _split(event: EventFrame) -> tuple[str, str, str]:
     meta, content = event.meta, event.content
     origin = meta.get("source")
     if origin == Origin.CRON:
-        return content, "", ""
+        return content, "", ""  # all of it is the user's; _describe_cron says so
     if origin == Origin.SESSION:
         sender = clean_value(meta.get("from", UNTAGGED_NAME))
         about = (
@@ -220,21 +229,26 @@ def _describe_webhook(event: EventFrame) -> str:
     )
 
 
+def _describe_cron(event: EventFrame) -> str:
+    if event.meta.get("source") != Origin.CRON:
+        return ""
+    label = f" ({_brief(event.meta['label'])})" if event.meta.get("label") else ""
+    due = f", due at {_brief(event.meta['scheduledAt'])}" if event.meta.get("scheduledAt") else ""
+    return f"The above is the prompt that the user set for a cron{label}{due}: carry it out."
+
+
 def _describe_briefly(event: EventFrame) -> str:
     meta = event.meta
     match meta.get("source"):
         case Origin.CRON:
-            parts = ["a cron of the user's", meta.get("label", "")]
+            parts = ["a cron of the user's", _brief(meta.get("label", ""))]
         case Origin.SESSION:
             parts = [f"a message from session {_brief(meta.get('from', UNTAGGED_NAME))}"]
         case _:
+            source = _brief(meta.get("path", "")) or "an unnamed source"
             signed = "signed" if meta.get("verified") == "true" else "not signed"
-            parts = [
-                f"a webhook to {_brief(meta.get('path', '')) or 'an unnamed source'}",
-                meta.get("eventType", ""),
-                signed,
-            ]
-    return ", ".join(_brief(part) for part in parts if part)
+            parts = [f"a webhook to {source}", _brief(meta.get("eventType", "")), signed]
+    return ", ".join(part for part in parts if part)
 
 
 def _brief(value: str) -> str:
