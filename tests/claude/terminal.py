@@ -136,6 +136,12 @@ class Terminal:
     async def type(self, text: str) -> None:
         """Type a line and press Enter."""
         await self._tmux("send-keys", "-t", "main", "-l", text)
+
+        async def is_there() -> bool:
+            # An Enter that comes with the text is taken for a pasted line's end. Lines wrap.
+            return "".join(text.split())[-20:] in "".join((await self.screen()).split())
+
+        await eventually(is_there, timeout=20)
         await self._tmux("send-keys", "-t", "main", "Enter")
 
     async def screen(self) -> str:

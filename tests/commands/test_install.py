@@ -184,6 +184,15 @@ def test_a_folder_without_a_program_says_what_is_missing(copy, tmp_path):
     assert not ran.stdout
 
 
+def test_only_the_user_calls_the_skill():
+    """No event may have Claude change the token: the skill cannot be called by the model."""
+    skill = (ROOT / "plugin/skills/configure/SKILL.md").read_text()
+    front = skill.split("---\n")[1]
+
+    assert "name: configure\n" in front
+    assert "disable-model-invocation: true\n" in front
+
+
 def test_the_manifests_agree():
     """The marketplace lists the plugin, the plugin has the program's version, and its channel is its server."""
     market = json.loads((ROOT / ".claude-plugin/marketplace.json").read_text())
