@@ -29,6 +29,7 @@ COMMANDS = [
     ["monitor"],
     ["doctor"],
     ["trigger"],
+    ["work"],
     ["nats-env"],
 ]
 

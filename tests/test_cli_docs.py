@@ -31,9 +31,10 @@ def server(tmp_path_factory):
 
 
 async def make_sources(server, token):
-    """Make the source of the quickstart."""
+    """Make the source of the quickstart, and one whose events go to another tag."""
     async with LegacyClient(server.socket_url, token.value) as client:
         await make_source(client, "demo", routes={"pull_request.opened": "/review"})
+        await make_source(client, "ci", verifierType="generic", sessionTag="ci")
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.command)

@@ -22,7 +22,7 @@ from clawback.cli import _build_parser
 from clawback.fabric import layout
 from clawback.fabric.news import News, NewsType
 from clawback.model import Scheme
-from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, SETTINGS
+from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, RUN_VARIABLES, SETTINGS
 from clawback.webhooks import endpoint
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_a_setting_is_documented_with_its_names(setting):
     assert not setting.secret or f"`{setting.variable}_FILE`" in read("docs/settings.md")
 
 
-@pytest.mark.parametrize("name", sorted(PLUGIN_VARIABLES | {CONFIG_FILE_VARIABLE}))
+@pytest.mark.parametrize("name", sorted(PLUGIN_VARIABLES | RUN_VARIABLES | {CONFIG_FILE_VARIABLE}))
 def test_a_variable_is_documented(name):
     """docs/settings.md names every variable that is no setting's."""
     assert f"`{name}`" in read("docs/settings.md")

@@ -30,6 +30,7 @@ PURE = {
     "payloads/github",
     "payloads/projection",
     "commands/checks",
+    "commands/run_rules",
     "commands/terminal",
     "web/command",
     "web/forms",

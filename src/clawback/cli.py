@@ -240,6 +240,19 @@ def _install(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _work(arguments: argparse.Namespace) -> int:
+    import asyncio
+    import os
+
+    from clawback.commands.work import configure_log, work
+
+    configure_log()
+    tag = arguments.tag if arguments.tag is not None else os.environ.get("CLAWBACK_SESSION")
+    # argparse leaves the dashes in front of what it does not read.
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    return asyncio.run(work(tag, words, arguments.timeout))
+
+
 def _trigger(arguments: argparse.Namespace) -> int:
     import asyncio
 
@@ -349,6 +362,7 @@ def _build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--probe", action="store_true", help="also send an event of its own through the whole way")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
+    _add_work(commands)
     _add_trigger(commands)
 
     nats_env = add(
@@ -357,6 +371,15 @@ def _build_parser() -> argparse.ArgumentParser:
     add_settings(nats_env, "data_dir", "nats_url")
     nats_env.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_work(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    work = _add(commands, "work", _work, "Run a command for each event of a tag, one at a time, until Ctrl-C.")
+    work.add_argument("--tag", help="whose events (default: CLAWBACK_SESSION, else those without a tag)")
+    work.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="for one run (default: 1800)")
+    work.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the program and its arguments; no shell"
+    )
 
 
 def _add_trigger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

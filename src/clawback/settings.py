@@ -30,6 +30,11 @@ CONFIG_FILE_NAME = "clawback.toml"
 PLUGIN_VARIABLES = frozenset({"CLAWBACK_SESSION", "CLAWBACK_CONFIG"})
 """Read by `clawback channel`; a shell that has them may start a server too."""
 
+RUN_VARIABLES = frozenset(
+    f"CLAWBACK_EVENT_{name}" for name in ("ID", "ORIGIN", "PRIORITY", "ATTEMPT", "PATH", "TYPE", "VERIFIED")
+)
+"""Set by `clawback work` for what it runs, which may call any of our commands."""
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -392,7 +397,7 @@ def _line_of(key: str, text: str) -> int:
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = {setting.variable for setting in SETTINGS} | {s.variable + "_FILE" for s in SETTINGS if s.secret}
-    known |= {CONFIG_FILE_VARIABLE} | PLUGIN_VARIABLES
+    known |= {CONFIG_FILE_VARIABLE} | PLUGIN_VARIABLES | RUN_VARIABLES
     if "CLAWBACK_SERVICE_HOST" in environment:
         raise ConfigError(
             "CLAWBACK_SERVICE_HOST: Kubernetes sets this, and a CLAWBACK_PORT that is no port, for a Service named"

@@ -192,7 +192,7 @@ PARENT = textwrap.dedent("""
 
     async def main():
         if sys.argv[2] == "without the kernel's help":
-            embedded._libc = None
+            embedded.dies_with_parent = None
         nats = embedded.EmbeddedNats(Path(sys.argv[1]))
         await nats.start()
         print(nats.process_id, flush=True)

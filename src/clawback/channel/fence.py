@@ -112,6 +112,15 @@ def proof_of(event_id: str) -> str:
     return f'call the tool event_ack with event_id="{clean_value(event_id)}"'
 
 
+def build_run(event: EventFrame, marker: str) -> str:
+    """Build what a command reads that is run for an event, with nobody in front of it and no tool to call."""
+    closing = (
+        f"You are run for this event ({clean_value(event.id)}) alone, with nobody to ask. When it is done, say in a "
+        "sentence or two what was done, and end: that is kept as its summary, and no tool has to be called."
+    )
+    return _compose(event, marker, "", closing=closing)
+
+
 def build_reminder(event: EventFrame, marker: str, *, times: int) -> Emission:
     """
     Build the reminder that an event is still open.
@@ -176,13 +185,13 @@ def defuse(text: str) -> str:
     return "".join(pieces)
 
 
-def _compose(event: EventFrame, marker: str, note: str, limit: int | None = None) -> str:
+def _compose(event: EventFrame, marker: str, note: str, limit: int | None = None, closing: str | None = None) -> str:
     order, about, data = _split(event)
     note = " ".join(part for part in (_describe_cron(event), note) if part)
     if limit is not None and len(data) > limit:
         data = f"{data[:limit]}\n[cut here: {len(data) - limit} more characters were shown the first time]"
     fence = f"{about}\n{_fence(data, marker)}" if about else ""
-    return "\n\n".join(part for part in (defuse(order), note, fence, _closing(event)) if part)
+    return "\n\n".join(part for part in (defuse(order), note, fence, closing or _closing(event)) if part)
 
 
 def _fence(data: str, marker: str) -> str:

