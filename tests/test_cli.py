@@ -30,6 +30,7 @@ COMMANDS = [
     ["doctor"],
     ["trigger"],
     ["work"],
+    ["tail"],
     ["nats-env"],
 ]
 

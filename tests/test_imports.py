@@ -31,6 +31,7 @@ PURE = {
     "payloads/projection",
     "commands/checks",
     "commands/run_rules",
+    "commands/tail_lines",
     "commands/terminal",
     "web/command",
     "web/forms",

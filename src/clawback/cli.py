@@ -244,13 +244,31 @@ def _work(arguments: argparse.Namespace) -> int:
     import asyncio
     import os
 
-    from clawback.commands.work import configure_log, work
+    from clawback.commands.log import configure_log
+    from clawback.commands.work import work
 
     configure_log()
     tag = arguments.tag if arguments.tag is not None else os.environ.get("CLAWBACK_SESSION")
     # argparse leaves the dashes in front of what it does not read.
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     return asyncio.run(work(tag, words, arguments.timeout))
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    import asyncio
+    import os
+
+    from clawback.commands.log import configure_log
+    from clawback.commands.tail import tail
+
+    configure_log()
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        asyncio.run(tail(arguments.tag, as_json=arguments.json, colour=colour, write=_announce))
+    except BrokenPipeError:
+        # Whoever read it has enough, as after `| head`. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _trigger(arguments: argparse.Namespace) -> int:
@@ -363,6 +381,11 @@ def _build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
     _add_work(commands)
+
+    follow = add(commands, "tail", _tail, "Show what happens to the events of a profile, as it happens, until Ctrl-C.")
+    follow.add_argument("--tag", help="only events and sessions of this tag; (untagged) for those without")
+    follow.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
     _add_trigger(commands)
 
     nats_env = add(

@@ -178,8 +178,8 @@ def test_a_variable_that_says_off_is_no_gate(value):
     [
         (CLAUDE, [SERVER], [Level.OK], "server:clawback", "channels server:clawback"),
         (CLAUDE, [PLUGIN], [Level.OK], "plugin:clawback@market", "channels plugin:clawback@market"),
-        (CLAUDE, [], [Level.FAIL], "not told", "claude mcp add"),
-        (Program(), [], [Level.WARN], "not told", "claude mcp add"),
+        (CLAUDE, [], [Level.FAIL], "not told", "clawback install"),
+        (Program(), [], [Level.WARN], "not told", "clawback install"),
         (CLAUDE, [SERVER, PLUGIN], [Level.WARN], "more than once", "claude mcp remove"),
         (CLAUDE, [GONE], [Level.FAIL], "/gone, which is not there", "PATH"),
         (CLAUDE, [SERVER, GONE], [Level.FAIL, Level.WARN], "not there", "PATH"),

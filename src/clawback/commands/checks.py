@@ -238,7 +238,7 @@ def check_clock(skew_seconds: float | None) -> Finding:
 def check_claude(program: Program) -> Finding:
     """Check that Claude Code is there, and new enough to have channels."""
     if program.path is None:
-        todo = "install Claude Code, or put `claude` on the PATH"
+        todo = "install Claude Code, or put `claude` on the PATH; `clawback work` needs neither"
         return Finding("claude", Level.WARN, "there is no `claude` on the PATH", todo)
     if program.version is None:
         return Finding("claude", Level.WARN, f"{program.path} does not say its version", "run: claude --version")
@@ -282,7 +282,7 @@ def check_registration(program: Program, registrations: Sequence[Registration]) 
     """Check that Claude Code starts `clawback channel`, once, and that what it starts is there."""
     if not registrations:
         level = Level.WARN if program.path is None else Level.FAIL
-        todo = 'run: claude mcp add --scope user clawback -- "$(command -v clawback)" channel'
+        todo = "run: clawback install"
         return [Finding("registered", level, "Claude Code is not told of `clawback channel`", todo)]
     findings = [
         Finding(

@@ -243,18 +243,3 @@ def _settle(ending: "asyncio.Future[signal.Signals]", number: signal.Signals) ->
             ending.set_result(number)
 
     return settle
-
-
-def configure_log() -> None:
-    """Write what happens to stderr, one printable line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Line())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("clawback").setLevel(logging.INFO)
-
-
-class _Line(logging.Formatter):
-    """One line for each record: part of it is others' text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(f"clawback: {super().format(record)}")
