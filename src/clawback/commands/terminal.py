@@ -2,8 +2,9 @@
 
 import unicodedata
 
-# Control, format (bidi marks, zero-width), surrogate, private, unassigned, line and paragraph separators.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Control, format (bidi marks, zero-width), surrogate, private, unassigned, line and paragraph separators; and other
+# spaces than the plain one, such as U+00A0 and U+3000, by which words could be moved about.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
 
 def printable(text: str) -> str:
