@@ -1,5 +1,6 @@
 """Login with GitHub: who gets in, into which profile, and every way of forging one."""
 
+import logging
 import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -365,6 +366,20 @@ async def test_who_is_logged_in_stays_so_while_github_is_down(browser, github, p
     assert (await browser.get("/")).status_code == 200
     assert (await peer.ask("account_info"))["data"]["profileId"] == place.profile.id
     assert github.asked == []
+
+
+async def test_who_came_and_who_was_refused_is_in_the_log(natsd, tmp_path, github, person, caplog):
+    """With the ids by which an operator finds them again, and nothing that opens anything."""
+    caplog.set_level(logging.INFO, "clawback")
+    async with served(natsd, tmp_path, github, [person[0]]) as house, Browser(house.servers[0].url) as browser:
+        await log_in(browser, github, "stranger", 7)
+        await log_in(browser, github, *person)
+        await browser.send_form("/logout", form_token=await browser.form_token())
+    logged = [vars(each) for each in caplog.records if each.name == "clawback.web"]
+
+    assert [each["action"] for each in logged] == ["login_refused", "logged_in", "logged_out"]
+    assert [(each["github_login"], each["github_id"]) for each in logged[:2]] == [("stranger", 7), person]
+    assert logged[1]["profile"] == logged[2]["profile"]
 
 
 async def test_nothing_of_githubs_is_kept(browser, github, place):

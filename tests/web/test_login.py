@@ -325,3 +325,24 @@ async def test_a_token_is_not_looked_at_where_others_could_read_it(house, make_d
     """The door itself holds to it, not just the page."""
     with pytest.raises(Rejected, match="over http"):
         await make_door("http://192.0.2.7").let_in(house.token.value, None)
+
+
+async def test_a_page_says_that_nats_is_away(fresh_natsd, tmp_path):
+    """A visit cannot be looked up then, so it is neither taken for granted nor ended; the login page is there."""
+    async with House.open(fresh_natsd, tmp_path) as house, Browser(house.servers[0].url) as browser:
+        await browser.log_in(house.token.value)
+        fresh_natsd.kill9()
+        await eventually(house.servers[0].presence._fabric.problem)
+        home = await browser.get("/")
+        async with Browser(house.servers[0].url) as stranger:
+            login = await stranger.get("/login")
+        fresh_natsd.start()
+
+        async def back():
+            return (await browser.get("/")).status_code == 200
+
+        await eventually(back, timeout=20)
+
+    assert (home.status_code, login.status_code) == (503, 200)
+    assert "the connection to NATS" in home.text
+    assert "set-cookie" not in home.headers

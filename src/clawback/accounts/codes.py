@@ -7,6 +7,7 @@ redeemed, so until then there is none that could leak. A program that waits on a
 """
 
 import hmac
+import logging
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,8 @@ CODE_CHARACTERS = 26
 
 TTL_SECONDS = 600.0
 KIND = "code"
+
+log = logging.getLogger("clawback.accounts")
 
 _UNKNOWN = "this code is unknown, was used, or is older than 10 minutes: get a new one where you got this one"
 
@@ -72,7 +75,10 @@ class Codes:
             raise NotFound(_UNKNOWN)
         if await self._registry.find_profile(grant.profile_id) is None:
             raise NotFound(_UNKNOWN)
-        return await self._tokens.create(grant.profile_id, grant.label)
+        made = await self._tokens.create(grant.profile_id, grant.label)
+        fields = {"action": "code_redeemed", "profile": grant.profile_id, "token": made.record.id}
+        log.info("a code became a token", extra=fields)
+        return made
 
 
 def _fits(challenge: str, verifier: str | None) -> bool:

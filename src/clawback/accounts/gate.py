@@ -43,15 +43,17 @@ class Gate:
         """
         Make the token that a code is for, which somebody at an address shows.
 
+        A right code is good whatever its address has done before, and no server has heard of all: each is looked up.
+
         Raises:
             NotFound: there is no such code, or not for this program.
             RateLimited: nor was there for too many others of this address in the last minute.
             Unavailable: NATS does not answer; the code may be used.
         """
-        if self._throttle.refuses(address, self._clock()):
-            raise RateLimited("too many wrong codes came from this address: try again in a minute")
         try:
             return await codes.redeem(code, verifier)
         except NotFound:
+            if self._throttle.refuses(address, self._clock()):
+                raise RateLimited("too many wrong codes came from this address: try again in a minute") from None
             self._throttle.failed(address, self._clock())
             raise

@@ -5,7 +5,7 @@ OAuth's authorization code flow with PKCE, S256 (RFC 6749, RFC 7636; GitHub's "A
 asked for: an account's id and login are public. The access token is used for one request and then forgotten.
 
 These are the only requests that a server makes to anybody but NATS. Their hosts are settings, no redirect is followed,
-an answer has 10 s and 64 KiB.
+an answer has 10 s and 64 KiB, and 8 at most are waited for at a time: a stranger may begin logins again and again.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ from clawback.errors import ConfigError, Rejected, Unavailable
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 """An account's description has about 2 KiB."""
+
+MOST_AT_ONCE = 8
 
 OUR_FAULTS = frozenset({"incorrect_client_credentials", "redirect_uri_mismatch", "application_suspended"})
 """What GitHub says when the settings of this server are not those of an OAuth app of its own."""
@@ -74,6 +76,7 @@ class Github:
     def __init__(self, settings: GithubSettings, redirect_uri: str) -> None:
         self._settings = settings
         self._redirect_uri = redirect_uri
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     @property
     def url(self) -> str:
@@ -130,6 +133,7 @@ class Github:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_SECONDS),
+                self._turns,
                 httpx.AsyncClient(follow_redirects=False, trust_env=beyond, timeout=TIMEOUT_SECONDS) as client,
                 client.stream(method, url, headers=sent, **options) as response,
             ):

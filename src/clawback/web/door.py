@@ -6,6 +6,7 @@ or replaced, the GitHub account is let in no longer), or when its key is in no r
 up is none. Nobody is told which: all of it is "not logged in".
 """
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -26,6 +27,8 @@ from clawback.web.seal import Sealer
 from clawback.web.visit import IDLE, ByGithub, ByToken, Visit
 
 COOKIE = "visit"
+
+log = logging.getLogger("clawback.web")
 
 SECRET_CHARACTERS = 26
 """130 random bits."""
@@ -82,7 +85,11 @@ class Door:
             Unavailable: NATS does not answer.
         """
         self.check_private()
-        record = await self._gate.admit(token.strip(), address)
+        try:
+            record = await self._gate.admit(token.strip(), address)
+        except Unauthorized:
+            log.info("a token was refused", extra={"action": "login_refused", "address": address})
+            raise
         return self.begin(record.profile_id, ByToken(record.id))
 
     def begin(self, profile_id: str, rests_on: ByToken | ByGithub) -> Cookie:
@@ -93,6 +100,7 @@ class Door:
         """
         now = self._now()
         visit = Visit(random_id(SECRET_CHARACTERS), profile_id, rests_on, random_id(SECRET_CHARACTERS), now, now)
+        log.info("a person logged in", extra={"action": "logged_in", "profile": profile_id} | rests_on.describe())
         return self._cookie(visit)
 
     async def recognise(self, cookies: dict[str, str]) -> Person | None:
@@ -128,6 +136,7 @@ class Door:
         if person is not None:
             left = person.visit.ends_at() - self._now()
             await self._once.use(COOKIE, person.visit.id, left.total_seconds())
+            log.info("a person logged out", extra={"action": "logged_out", "profile": person.profile.id})
         return self._place.cookie(COOKIE, "", 0)
 
     def check_private(self) -> None:

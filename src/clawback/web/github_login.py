@@ -17,6 +17,7 @@ account.
 """
 
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ from msgspec import Struct
 from clawback.accounts.github import Github
 from clawback.accounts.people import People
 from clawback.accounts.vault import Vault
-from clawback.errors import Rejected
+from clawback.errors import Rejected, Unauthorized
 from clawback.fabric.once import Once
 from clawback.web import pages
 from clawback.web.door import Door
@@ -50,6 +51,8 @@ LOGIN_TIME = timedelta(minutes=10)
 
 VERIFIER_BYTES = 32
 """43 characters, the least and the usual of RFC 7636 section 4.1."""
+
+log = logging.getLogger("clawback.web")
 
 
 class Attempt(Struct, frozen=True):
@@ -134,8 +137,13 @@ class GithubLogin:
         if not await self._once.use(STATE, state, 2 * LOGIN_TIME.total_seconds()):
             raise Rejected("this login is completed already: begin a new one")
         account = await github.fetch_account(code, attempt.verifier)
-        profile_id = await self._people.admit(account)
-        return attempt.onward, self._door.begin(profile_id, ByGithub(account.id, account.login))
+        rests_on = ByGithub(account.id, account.login)
+        try:
+            profile_id = await self._people.admit(account)
+        except Unauthorized:
+            log.info("a GitHub account was refused", extra={"action": "login_refused"} | rests_on.describe())
+            raise
+        return attempt.onward, self._door.begin(profile_id, rests_on)
 
     def forget(self) -> Cookie:
         """Return the cookie that makes the browser forget the login it began."""

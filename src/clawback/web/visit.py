@@ -25,12 +25,20 @@ class ByToken(Struct, frozen=True, tag="token"):
 
     token_id: str
 
+    def describe(self) -> dict[str, object]:
+        """Name it for the log."""
+        return {"token": self.token_id}
+
 
 class ByGithub(Struct, frozen=True, tag="github"):
     """The visit rests on a GitHub account, and ends when that is let in no more; `login` was its name at the login."""
 
     account_id: int
     login: str
+
+    def describe(self) -> dict[str, object]:
+        """Name it for the log."""
+        return {"github_id": self.account_id, "github_login": self.login}
 
 
 class Visit(Struct, frozen=True):
