@@ -71,6 +71,7 @@ async def test_a_lost_key_stops_the_start_until_it_is_given_up(own_server, http)
     said = own_server.errors.splitlines()[-1]
     kept = keys(own_server, "remove", old["id"])
     missing = listed(own_server)
+    unfit = keys(own_server, "rotate")
     given_up = keys(own_server, "remove", old["id"], "--lost")
     own_server.start()
     refused = await http.post(url, **delivery())
@@ -84,6 +85,8 @@ async def test_a_lost_key_stops_the_start_until_it_is_given_up(own_server, http)
     assert kept.returncode == 1
     assert f"key {old['id']} still opens 1 secrets" in kept.stderr
     assert [(each["secrets"], each["here"]) for each in missing] == [(0, True), (1, False)]
+    assert unfit.returncode == 2
+    assert f"1 webhook secrets were sealed with key {old['id']}" in unfit.stderr
     assert given_up.returncode == 0, given_up.stderr
     assert refused.status_code == 503
     assert source["disabled"] is True

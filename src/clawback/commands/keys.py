@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from clawback.accounts.keyring import KEY_BYTES, KeyFile
-from clawback.accounts.seals import Resealed, count_seals, reseal
+from clawback.accounts.seals import Resealed, check_keys, count_seals, reseal
 from clawback.accounts.vault import Vault, load_vault
 from clawback.admin import open_registry
 from clawback.errors import NotFound, Rejected
@@ -63,12 +63,14 @@ async def rotate_keys(settings: ServerSettings) -> Rotation:
 
     Raises:
         Rejected: the keys are not ours to change alone; says what to do.
-        ConfigError: the keys cannot be read or written, another is at it, or there is no NATS to ask.
+        ConfigError: the keys cannot be read or written, or are not those that are needed; another is at it; or there is
+            no NATS to ask.
         Unavailable: NATS does not answer; run it again.
     """
     async with open_registry(settings) as (registry, _):
         with _locked(settings):
             vault = load_vault(settings.master_key, settings.data_dir)
+            await check_keys(registry, vault)
             done = await reseal(registry, vault)
             made = False
             if not done.secrets:
