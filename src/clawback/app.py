@@ -31,7 +31,7 @@ from clawback.accounts.vault import Vault, load_vault
 from clawback.api import build_api
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons
-from clawback.errors import ConfigError
+from clawback.errors import ConfigError, RecordUnreadable
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
@@ -328,11 +328,21 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
     listener = _listen(settings.host, settings.port)
     with listener:
         async with open_nats(settings) as auth, open_application(settings, auth) as (application, registry):
-            first_start = await registry.find_profile_named(DEFAULT_PROFILE) is None
-            await ensure_profile(registry, DEFAULT_PROFILE)
-            steps = next_steps(settings, program, first_start=first_start)
+            steps = next_steps(settings, program, first_start=await _ensure_default_profile(registry))
             server = _Server(build_config(application), lambda: announce(steps), application.feed.close)
             await server.serve([listener])
+
+
+async def _ensure_default_profile(registry: Registry) -> bool:
+    """Make the profile of the first start where it is missing, and tell whether it was."""
+    try:
+        missing = await registry.find_profile_named(DEFAULT_PROFILE) is None
+        await ensure_profile(registry, DEFAULT_PROFILE)
+    except RecordUnreadable as error:
+        # One profile that does not work, and no reason to keep the others waiting.
+        log.error("%s", error, extra={"action": "profile_unreadable"})  # noqa: TRY400 -- the sentence says it
+        return False
+    return missing
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -38,6 +38,7 @@ async def ensure_profile(registry: Registry, name: str) -> Profile:
 
     Raises:
         Rejected: the name is none.
+        RecordUnreadable: there is such a profile, and its record cannot be read.
         Unavailable: NATS does not answer.
     """
     check_profile_name(name)

@@ -200,8 +200,18 @@ class Registry:
         )
 
     async def find_profile(self, profile_id: str) -> Profile | None:
-        """Find a profile by its id."""
-        return await self._find(subjects.profile_key(profile_id), Profile)
+        """
+        Find a profile by its id.
+
+        Raises:
+            RecordUnreadable: there is one, and its record cannot be read.
+            Unavailable: NATS does not answer.
+        """
+        key = subjects.profile_key(profile_id)
+        found = await self._find(key, Profile)
+        if found is None:
+            _check_readable(f"profile {profile_id}", self._copy.entries.get(key), _RESTORE)
+        return found
 
     def timeout_seconds(self, profile_id: str) -> int:
         """Return how long a profile's events may be active where their source does not say."""
@@ -216,11 +226,13 @@ class Registry:
 
         Raises:
             NotFound: it is gone.
+            RecordUnreadable: its record cannot be read, so nothing can be kept of it.
             Unavailable: not known to be stored.
         """
         key = subjects.profile_key(profile_id)
         while True:
             current = await self._read(key)
+            _check_readable(f"profile {profile_id}", current, _RESTORE)
             if current is None or not isinstance(current.record, Profile):
                 raise NotFound(f"there is no profile {profile_id} any more")
             changed = change(current.record)
@@ -229,7 +241,13 @@ class Registry:
                 return changed
 
     async def find_profile_named(self, name: str) -> Profile | None:
-        """Find a profile by its name."""
+        """
+        Find a profile by its name.
+
+        Raises:
+            RecordUnreadable: there is one, and its record cannot be read.
+            Unavailable: NATS does not answer.
+        """
         profile_id = await self._find(subjects.profile_name_key(name), str)
         return None if profile_id is None else await self.find_profile(profile_id)
 
@@ -705,7 +723,11 @@ def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> _E
         return _Entry(sequence, None, unreadable=True)
 
 
-def _check_readable(name: str, entry: _Entry | None) -> None:
+_REMAKE = "delete it and make it again, or update this server"
+_RESTORE = "update this server, or restore the data directory from a backup"
+
+
+def _check_readable(name: str, entry: _Entry | None, remedy: str = _REMAKE) -> None:
     """
     Check that what is stored, if anything is, could be read.
 
@@ -714,8 +736,7 @@ def _check_readable(name: str, entry: _Entry | None) -> None:
     """
     if entry is not None and entry.unreadable:
         raise RecordUnreadable(
-            f"the stored record of {name} cannot be read: it was damaged, or a newer server wrote it; delete it and"
-            " make it again, or update this server"
+            f"the stored record of {name} cannot be read: it was damaged, or a newer server wrote it; {remedy}"
         )
 
 
