@@ -125,6 +125,19 @@ async def test_the_transcript_proves_it_too(session, config, peer):
     assert peer.seen() == [event_id]
 
 
+async def test_an_ack_is_a_proof_as_well(config, peer):
+    """Where there are no hooks too: the way is known to work, and the server is told by the ack alone."""
+    peer.answers["account_info"] = {}
+    async with Claude(config) as claude:
+        event_id = await peer.deliver()
+        await claude.event(1)
+        await claude.call("event_ack", event_id=event_id, summary="done")
+        text, _ = await claude.call("account_info")
+
+    assert text.endswith("Events reach Claude by the channel, as was seen.")
+    assert peer.seen() == []
+
+
 async def test_an_older_server_is_not_told(session, config, peer):
     """It would close the connection on a request that it does not know."""
     peer.features = []

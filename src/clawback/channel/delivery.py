@@ -68,14 +68,18 @@ class Delivery:
                 answer = command
             else:
                 self._carry_out(command)
-            if isinstance(command, queue.Ack) and self._notifies:
-                meta = about.get(command.event_id, {})
-                what = " ".join(part for part in (meta.get("path"), meta.get("eventType")) if part)
-                self._notify(summary or "done", what or command.event_id)
+            if isinstance(command, queue.Ack):
+                self._reach.acknowledged(command.event_id)
+                self._notify_done(command.event_id, about.get(command.event_id, {}), summary)
         self._reach.keep(frozenset(self.held))
         if self._connection is None and not answer.refused:
             return queue.Answer(f"{answer.text} The server is not connected now; it is told as soon as it is.")
         return answer
+
+    def _notify_done(self, event_id: str, meta: dict[str, str], summary: str) -> None:
+        if self._notifies:
+            what = " ".join(part for part in (meta.get("path"), meta.get("eventType")) if part)
+            self._notify(summary or "done", what or event_id)
 
     def active_text(self) -> str | None:
         """Show the active event as its notification did, or None where there is none."""

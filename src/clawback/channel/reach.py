@@ -151,6 +151,10 @@ class Reach:
         self._held_up &= event_ids
         self._tell(Kept(event_ids))
 
+    def acknowledged(self, event_id: str) -> None:
+        """Take an ack for a proof: it says by which way the next event goes. The server is told by the ack itself."""
+        self._ways.handle(Seen(event_id), time.monotonic())
+
     def has_seen(self, event_id: str) -> bool:
         """Say whether an event is known to have arrived."""
         return self._ways.has_seen(event_id)
