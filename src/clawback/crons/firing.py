@@ -12,6 +12,7 @@ and what is skipped is done with, in `last_due`, before anything runs.
 Due instants follow from each other and not from the time of day, so a clock that is set back repeats nothing.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -43,6 +44,12 @@ OVERLAP = "overlap"
 
 STORE_SECONDS = 5.0
 
+BOOKINGS = 4
+"""
+Crons whose next run is settled at a time. Where many are due at once their events come first: sessions wait for those,
+and NATS, which syncs one write of a stream after the other, takes longer for all the rest.
+"""
+
 UPCOMING = 3
 """Runs that an answer shows, so that everybody sees what was understood."""
 
@@ -71,6 +78,7 @@ class Crons:
         self._events = events
         self._history = history
         self._now = now
+        self._booking = asyncio.Semaphore(BOOKINGS)
 
     async def open(self) -> None:
         """
@@ -183,8 +191,9 @@ class Crons:
                 cron = await self._fire_planned(cron, first)
             except NotFound:
                 return  # deleted at this moment
-        with contextlib.suppress(Conflict):  # whoever was given this message too has armed it
-            await self._arm(cron, replace=False)
+        async with self._booking:
+            with contextlib.suppress(Conflict):  # whoever was given this message too has armed it
+                await self._arm(cron, replace=False)
 
     async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
         assert cron.schedule is not None, "a cron has a schedule, or a time"
@@ -224,7 +233,8 @@ class Crons:
                 return current
             return msgspec.structs.replace(current, last_due=last_due, last_run_at=last_run_at or current.last_run_at)
 
-        return await self._registry.update_cron(cron.profile_id, cron.id, done)
+        async with self._booking:
+            return await self._registry.update_cron(cron.profile_id, cron.id, done)
 
     async def _fire_once(self, cron: Cron) -> None:
         assert cron.once is not None, "the caller has looked"
@@ -232,7 +242,8 @@ class Crons:
             await self._run(cron, cron.once)
         else:
             await self._note_missed(cron, Plan((), 1, cron.once, cron.once, cron.once))
-        await self._registry.delete_cron(cron.profile_id, cron.id)
+        async with self._booking:
+            await self._registry.delete_cron(cron.profile_id, cron.id)
 
     async def _run(self, cron: Cron, due: datetime) -> bool:
         """Store the event of a due instant; False where it is skipped because an earlier one has not ended."""

@@ -506,6 +506,16 @@ class Fabric:
             QueueFull: a subject holds as many messages as it may; nothing is stored.
             TooLarge: a message does not fit NATS; nothing is stored.
         """
+        if len(messages) == 1:
+            # NATS takes milliseconds for a batch, however small it is.
+            (only,) = messages
+            return await self.publish(
+                only.subject,
+                only.body,
+                headers=only.headers,
+                expected_subject_sequence=only.expected_subject_sequence,
+                timeout=5.0,
+            )
         batch_id = secrets.token_hex(12)
         wire: list[tuple[str, bytes, dict[str, str]]] = []
         for position, message in enumerate(messages, start=1):
@@ -595,12 +605,23 @@ class Fabric:
         Raises:
             Unavailable: NATS does not answer.
         """
+        newest = {each.subject: each async for page in self.last_pages(stream, subject_filter) for each in page}
+        return sorted(newest.values(), key=lambda each: each.sequence)
+
+    async def last_pages(self, stream: str, subject_filter: str) -> AsyncIterator[list[Stored]]:
+        """
+        Read the newest message of each subject that matches, a page at a time; older ones may come before it.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
         page, end = await self._get_page(stream, {"multi_last": [subject_filter]})
         if end.headers[STATUS] != TOO_MANY_RESULTS:
-            return page
+            yield page
+            return
         # NATS answers for 1,024 subjects at most, however they are paged.
-        newest = {each.subject: each for each in await self.get_many(stream, subject_filter)}
-        return sorted(newest.values(), key=lambda each: each.sequence)
+        async for page in self.pages(stream, subject_filter):
+            yield page
 
     async def delete(self, stream: str, sequence: int) -> None:
         """

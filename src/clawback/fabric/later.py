@@ -29,8 +29,17 @@ STREAM = "LATER"
 CONSUMER = "relay"
 """One for all servers: each message that is due goes to one of them."""
 
-WORKERS = 4
-"""Messages that one server relays at a time; a handler takes some milliseconds."""
+PULLS = 4
+"""Requests of one server that wait for something to come due."""
+
+PULL_MESSAGES = 32
+"""What one request brings at most: a server that is frozen has that much for ACK_WAIT_SECONDS."""
+
+AT_WORK = 1000
+"""
+Messages that one server's handlers have at a time. So many may come due in one second, and a handler does what others
+wait for first: it should not have to wait until those before have done the rest.
+"""
 
 PULL_SECONDS = 20.0
 """How long a pull waits for something to come due. A lost one delays nothing else by more than this."""
@@ -50,7 +59,7 @@ RETRY_SECONDS = 1.0
 ACK_TIMEOUT_SECONDS = 5.0
 
 _PULL = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
-_ONE = json.dumps({"batch": 1, "expires": int(PULL_SECONDS * SECOND_NS)}).encode()
+_WANTED = json.dumps({"batch": PULL_MESSAGES, "expires": int(PULL_SECONDS * SECOND_NS)}).encode()
 _EXPIRED = "408"
 
 _SCHEDULE_HEADER = "Nats-Schedule"
@@ -140,6 +149,7 @@ class Relay:
         self._handlers: dict[str, Handler] = {}
         self._inbox = fabric.inbox()
         self._answers: list[asyncio.Queue[CoreMessage | None]] = []
+        self._room = asyncio.Semaphore(AT_WORK)
 
     async def open(self) -> None:
         """Make the relay's consumer where there is none."""
@@ -157,27 +167,31 @@ class Relay:
 
     async def run(self) -> None:
         """Take what is due to where it belongs, for as long as the server runs."""
-        async with asyncio.TaskGroup() as workers:
-            for number in range(WORKERS):
-                workers.create_task(self._work(f"{self._inbox}.{number}"), name=f"relay {number}")
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(PULLS):
+                tasks.create_task(self._keep_pulling(f"{self._inbox}.{number}", tasks), name=f"relay {number}")
 
-    async def _work(self, inbox: str) -> None:
-        # An inbox for each worker: a message that is pulled keeps its own subject and does not name the pull.
+    async def _keep_pulling(self, inbox: str, tasks: asyncio.TaskGroup) -> None:
+        # An inbox for each: a message that is pulled keeps its own subject and does not name the pull.
         answers = asyncio.Queue[CoreMessage | None]()
         self._answers.append(answers)
         await self._fabric.subscribe(inbox, answers.put_nowait)
         while True:
             try:
-                message = await self._pull(inbox, answers)
-                if message is not None:
-                    await self._take(message)
+                await self._fabric.send(_PULL, _WANTED, reply=inbox)
+                for _ in range(PULL_MESSAGES):
+                    message = await self._next(answers)
+                    if message is None:
+                        break
+                    tasks.create_task(self._take(message), name=f"relay of {message.subject}")
             except Unavailable as error:
                 log.debug("the relay will try again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+            async with self._room:
+                pass  # nothing is asked for that nobody has the time for
 
-    async def _pull(self, inbox: str, answers: asyncio.Queue[CoreMessage | None]) -> CoreMessage | None:
+    async def _next(self, answers: asyncio.Queue[CoreMessage | None]) -> CoreMessage | None:
         """Wait for something to come due; None when it is time to ask anew."""
-        await self._fabric.send(_PULL, _ONE, reply=inbox)
         try:
             async with asyncio.timeout(PULL_SECONDS + ACK_TIMEOUT_SECONDS):
                 message = await answers.get()
@@ -190,6 +204,14 @@ class Relay:
         raise Unavailable(f"NATS ended a pull of the relay: {message.headers.get('Description', '')}")
 
     async def _take(self, message: CoreMessage) -> None:
+        try:
+            async with self._room:
+                await self._handle(message)
+        except Unavailable as error:
+            # It was neither acked nor given back, so it is given again, here or elsewhere.
+            log.debug("the relay is cut off: %s", error)
+
+    async def _handle(self, message: CoreMessage) -> None:
         try:
             kind, profile_id, name = subjects.parse_due_subject(message.subject)
             handler = self._handlers[kind]
@@ -256,7 +278,7 @@ class Relay:
                     "ack_policy": "explicit",
                     "deliver_policy": "all",
                     "ack_wait": int(ACK_WAIT_SECONDS * SECOND_NS),
-                    "max_ack_pending": 256,
+                    "max_ack_pending": 16 * AT_WORK,
                     "max_deliver": -1,
                 },
             },

@@ -672,11 +672,12 @@ class Registry:
         async with self._load_lock:
             self._loading = _Copy()
             try:
-                for stored in await self._fabric.get_last_many(_STREAM, subjects.config_subject(">")):
-                    key = subjects.parse_config_subject(stored.subject)
-                    entry = _decode(key, stored.sequence, stored.headers, stored.data)
-                    if entry is not None:
-                        self._loading.put(key, entry)
+                async for page in self._fabric.last_pages(_STREAM, subjects.config_subject(">")):
+                    for stored in page:
+                        key = subjects.parse_config_subject(stored.subject)
+                        entry = _decode(key, stored.sequence, stored.headers, stored.data)
+                        if entry is not None:
+                            self._loading.put(key, entry)
                 before, self._copy = self._copy, self._loading
             finally:
                 self._loading = None
