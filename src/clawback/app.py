@@ -53,6 +53,7 @@ from clawback.operations import Caller, Services, perform
 from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
+from clawback.sessions.sleep import Watch
 from clawback.sessions.socket import Bridge, Connection
 from clawback.sessions.withdrawal import withdraw_source
 from clawback.settings import ServerSettings
@@ -154,6 +155,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
 
         bridge = Bridge(
             presence,
+            Watch(),
             verify=verify,
             operate=operate,
             settle_journal=settle_journal,
@@ -186,6 +188,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
             _keep_running("renew leases", presence.renew()),
             _keep_running("sweep lines", lines.keep_sweeping()),
             _keep_running("relay", relay.run()),
+            _keep_running("watch", bridge.watch.run()),
             _keep_running("write refusals", refusals.write()),
             _keep_running("forget expired secrets", keep_forgetting(registry)),
         }

@@ -6,6 +6,12 @@ import time
 import pytest
 
 import senders
+from clawback.fabric.connection import Fabric
+from clawback.fabric.embedded import read_auth
+from clawback.fabric.registry import DEFAULT_SHARDS
+from clawback.fabric.stacks import Stacks
+from clawback.model import Address
+from clawback.sessions.sleep import SLEEP_SECONDS
 from github import delivery, make_source, post
 from legacy import LegacyClient
 from processes import frozen
@@ -54,6 +60,28 @@ async def test_a_nats_that_hangs_for_some_seconds_costs_no_github_webhook(own_se
     assert stored_after < GITHUB_PATIENCE + SLACK
     assert sorted(event["id"] for event in events[:-1]) == sorted(answer.json()["eventId"] for answer in stored)
     assert events[-1]["id"] == after
+
+
+async def test_a_session_that_left_a_frozen_server_is_not_to_blame(own_server, http):
+    """To it the server was as good as dead, so no loss is counted."""
+    own_server.start()
+    token = own_server.token()
+    async with LegacyClient(own_server.socket_url, token.value) as client:
+        url = await make_source(client)
+        await post(http, url)
+        given = [await client.event()]
+        with frozen(own_server.process.pid):
+            client.vanish()
+            # The time that passes here is what tells.
+            await asyncio.sleep(SLEEP_SECONDS + 1.0)
+    async with LegacyClient(own_server.socket_url, token.value) as client:
+        given.append(await client.event())
+        fabric = await Fabric.open(read_auth(own_server.data_dir), name="tests")
+        (held, _), *more = await Stacks(fabric, DEFAULT_SHARDS).restore(Address(token.profile_id, None))
+        await fabric.close()
+
+    assert [event["meta"]["attempt"] for event in given] == ["1", "2"]
+    assert (held.event_id, held.losses, more) == (given[0]["id"], 0, [])
 
 
 async def test_readiness_follows_nats(own_server, http):

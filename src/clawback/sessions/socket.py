@@ -19,6 +19,7 @@ from clawback.fabric.subjects import normalise_tag
 from clawback.model import Address, TokenRecord, random_id
 from clawback.sessions.dispatcher import Dispatcher
 from clawback.sessions.presence import Presence
+from clawback.sessions.sleep import SLEEP_SECONDS, Watch
 
 AUTH_SECONDS = 10.0
 """How long the first frame may take."""
@@ -162,6 +163,9 @@ class Connection:
         ping_at = loop.time() + wire.HEARTBEAT_SECONDS
         while (now := loop.time()) < (gone_at := self._heard_at + wire.SILENCE_SECONDS):
             await asyncio.sleep(min(ping_at, gone_at) - now)
+            if loop.time() - min(ping_at, gone_at) > SLEEP_SECONDS:
+                # It was this server that slept: what the client has sent meanwhile is still to be read.
+                self._heard_at = ping_at = loop.time()
             if loop.time() >= ping_at:
                 ping_at += wire.HEARTBEAT_SECONDS
                 await self.send(wire.Ping())
@@ -200,12 +204,14 @@ class Bridge:
     `verify` turns a token, and the address it came from, into its hash and record, or raises Unauthorized or
     RateLimited; `operate` carries out a request and returns its `data`; `settle_journal` ends events acked on an
     earlier connection and names them; `dispatcher` makes the driver of a connection that became active, `activated` is
-    told of each before it serves.
+    told of each before it serves; `watch`, which somebody has to run, says whether this server slept until a moment
+    ago, so that it has nobody to blame for a loss.
     """
 
     def __init__(
         self,
         presence: Presence,
+        watch: Watch,
         *,
         verify: Callable[[str, str | None], Awaitable[tuple[str, TokenRecord]]],
         operate: Callable[[Connection, wire.Request], Awaitable[Any]],
@@ -213,6 +219,7 @@ class Bridge:
         dispatcher: Callable[[Connection], Dispatcher],
         activated: Callable[[Connection], Awaitable[None]],
     ) -> None:
+        self.watch = watch
         self._presence = presence
         self._verify = verify
         self._operate = operate
@@ -358,7 +365,7 @@ class Bridge:
                 await asyncio.wait([session], timeout=CLOSE_SECONDS)
             session.cancel()
             await asyncio.wait([session])
-            if dispatcher is not None and connection.goodbye is not None:
+            if dispatcher is not None and connection.goodbye is not None and not self.watch.slept():
                 with contextlib.suppress(Unavailable):
                     await dispatcher.store_loss(clean=connection.goodbye)
         finally:
