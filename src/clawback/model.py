@@ -23,6 +23,9 @@ API_NAME = "(api)"
 TIMEOUT_SECONDS = 30 * 60
 """How long an event may be active where neither its source nor its profile says otherwise."""
 
+MAX_NESTED = 8
+"""Interrupts that a session holds at once; further ones wait. A deeper pile is no conversation."""
+
 
 class Priority(StrEnum):
     """Where an event enters its lane: at the back, before every waiting normal one, or at once."""

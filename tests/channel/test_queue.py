@@ -26,6 +26,7 @@ from clawback.channel.queue import (
     Retract,
     TimedOut,
 )
+from clawback.model import MAX_NESTED
 from clawback.wire import EventFrame
 
 
@@ -67,6 +68,42 @@ def test_interrupts_resume_newest_first():
     assert queue.handle(AckCalled(None, "s"))[-1] == Emit(event("i", "interrupt"), resumed=True)
     assert queue.handle(AckCalled(None, "s"))[-1] == Emit(event("a"), resumed=True)
     assert queue.handle(AckCalled(None, "s"))[-1] == Answer("Event a is acknowledged.")
+
+
+def nested() -> tuple[Queue, list[EventFrame]]:
+    """Build a queue that holds as many interrupts as nest, and list them."""
+    interrupts = [event(f"i{number}", "interrupt") for number in range(MAX_NESTED)]
+    return holding(event("a"), *interrupts), interrupts
+
+
+def test_a_full_nest_resumes_nothing_before_the_interrupt_that_waits():
+    """The server sends that one before it confirms the ack, which then resumes nothing any more."""
+    queue, (*_, below, top) = nested()
+    waiting = event("waiting", "interrupt")
+
+    assert queue.handle(AckCalled(top.id, "s"))[2:] == []
+    assert queue.handle(Arrived(waiting)) == [Emit(waiting)]
+    assert queue.handle(AckConfirmed(top.id)) == []
+    assert queue.handle(AckCalled(waiting.id, "s"))[2:] == []
+    assert queue.handle(AckConfirmed(waiting.id)) == [Emit(below, resumed=True)]
+    assert queue.handle(AckConfirmed(waiting.id)) == []
+    assert queue.handle(AckCalled(below.id, "s"))[-1].resumed, "the nest has room: what came would have come by itself"
+
+
+def test_a_full_nest_resumes_at_a_reminder():
+    """The server did not take the ack, so it confirms none; nothing is reminded of that was not resumed."""
+    queue, (*_, below, top) = nested()
+    queue.handle(AckCalled(top.id, "s"))
+
+    assert queue.handle(Reminded(below.id)) == [Emit(below, resumed=True)]
+    assert queue.handle(Reminded(below.id)) == [Remind(below, 1)]
+
+
+def test_a_full_nest_resumes_at_once_what_a_time_out_uncovers():
+    """There is no ack to be confirmed."""
+    queue, (*_, below, top) = nested()
+
+    assert queue.handle(TimedOut(top.id)) == [Emit(below, resumed=True)]
 
 
 def test_an_ack_of_a_suspended_event_shows_nothing():

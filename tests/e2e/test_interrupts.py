@@ -3,7 +3,7 @@
 import json
 
 from channel.claude import Claude
-from clawback.sessions.lane import MAX_NESTED
+from clawback.model import MAX_NESTED
 from github import make_source, post
 from legacy import LegacyClient
 from processes import CLAWBACK, environment
@@ -31,15 +31,11 @@ async def test_fifty_interrupts_in_one_event(server, token, http, tmp_path):
         expected = shown_of(begun, storm, waiting)
         nested = 1 + MAX_NESTED
         acked = [storm[MAX_NESTED - 1], *storm[MAX_NESTED:], *reversed(storm[: MAX_NESTED - 1]), begun, *waiting[::-1]]
-        # Claude works on what was shown last. After an ack that lets an interrupt out, that is the interrupt, though
-        # the plugin, which cannot know of it yet, has resumed what lies below.
-        shown = nested
-        for number, event_id in enumerate(acked):
+        for shown, event_id in enumerate(acked, start=nested):
             last = await claude.event(shown)
             assert last["meta"]["event_id"] == event_id
             text, failed = await claude.call("event_ack", event_id=event_id, summary="done")
             assert not failed, text
-            shown += 2 if number < STORM - MAX_NESTED else 1
         history = json.loads((await claude.call("event_history", limit=100))[0])
         seen = [(each["meta"]["event_id"], each["meta"].get("resumed")) for each in claude.events]
 
@@ -51,13 +47,11 @@ async def test_fifty_interrupts_in_one_event(server, token, http, tmp_path):
 def shown_of(begun: str, storm: list[str], waiting: list[str]) -> list[tuple[str, str | None]]:
     """Say what Claude is shown, in order, and whether it is told that it was interrupted in it."""
     nest, rest = storm[:MAX_NESTED], storm[MAX_NESTED:]
-    below = nest[-2]
-    following = [each for interrupt in rest for each in ((below, "true"), (interrupt, None))]
     resumed = [(event_id, "true") for event_id in [*reversed(nest[:-1]), begun]]
     return [
         (begun, None),
         *((each, None) for each in nest),
-        *following,
+        *((each, None) for each in rest),
         *resumed,
         *((each, None) for each in waiting[::-1]),
     ]

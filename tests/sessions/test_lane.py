@@ -8,12 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from clawback.model import Held, Priority
+from clawback.model import MAX_NESTED, Held, Priority
 from clawback.sessions.lane import (
     FAILURE_PAUSE_SECONDS,
     MAX_FAILURES,
     MAX_LOSSES,
-    MAX_NESTED,
     REMINDER_SECONDS,
     TIMEOUT_SECONDS,
     UNNAMED,

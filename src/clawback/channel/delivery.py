@@ -298,4 +298,4 @@ class Delivery:
         except Unavailable as error:
             log.warning("%s; a restart sends confirmed acks again, which changes nothing", error)
         for event_id in event_ids:
-            self._queue.handle(queue.AckConfirmed(event_id))
+            self._handle(queue.AckConfirmed(event_id))

@@ -9,6 +9,8 @@ Rules
     else is held, else it waits, first in first out.
 3.  An ack ends the event it names, wherever it is held, and no other; without a name it ends the active one. When the
     active event ends, the newest suspended one is shown again as resumed; when there is none, the first that waits.
+    Where as many interrupts are held as nest, others may wait at the server, which sends the next one before it
+    confirms the ack of the one before: then nothing is resumed until that.
 4.  An event that comes again while it is held is not shown again. One that comes again after its ack is not shown
     either, as long as the server has not confirmed that ack: the ack goes out again instead. After a confirmation the
     server knows what it does (a replay), so the event is shown.
@@ -31,7 +33,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from clawback.model import Priority
+from clawback.model import MAX_NESTED, Priority
 from clawback.wire import EventFrame
 
 REMEMBERED = 1000
@@ -116,6 +118,7 @@ Input = (
     | TimedOut
 )
 
+_ACKNOWLEDGED = "acknowledged"
 _MOVED = "moved to another session"
 _HOW = {TimedOut: "timed out", GivenBack: "given back"}
 """How an event left that nobody acked; one that was given back has not ended, so an ack of it is one of a stranger."""
@@ -167,11 +170,16 @@ Command = Emit | Remind | Retract | Ack | AckAgain | Answer
 
 
 class _Held(Struct):
-    """An event and how it was shown: `shown` at least once, `reminders` so far."""
+    """
+    An event and how it was shown: `shown` at least once, `reminders` so far.
+
+    `resumes_after` is the event whose ack is to be confirmed before this one is shown as resumed.
+    """
 
     event: EventFrame
     shown: bool = True
     reminders: int = 0
+    resumes_after: str | None = None
 
     @property
     def id(self) -> str:
@@ -218,14 +226,16 @@ class Queue:
                 commands = self._remind(event_id)
             case TimedOut(event_id) | GivenBack(event_id):
                 commands = self._end(event_id, _HOW[type(happened)])
+            case AckConfirmed(event_id):
+                self._unconfirmed.discard(event_id)
+                if self._active and self._active.resumes_after == event_id:
+                    commands = self._resume()
             case _:
                 self._note(happened)
         return commands
 
-    def _note(self, happened: AckConfirmed | AcksRecovered | EmitFailed) -> None:
+    def _note(self, happened: AcksRecovered | EmitFailed) -> None:
         match happened:
-            case AckConfirmed(event_id):
-                self._unconfirmed.discard(event_id)
             case AcksRecovered(event_ids):
                 self._unconfirmed |= event_ids
             case EmitFailed(event_id):
@@ -257,14 +267,14 @@ class Queue:
             event_id = self._active.id
         if self._find(event_id) is not None:
             answer = Answer(f"Event {event_id} is acknowledged.")
-            following = self._end(event_id, "acknowledged")
+            following = self._end(event_id, _ACKNOWLEDGED)
         elif self._ended.get(event_id) == _HOW[TimedOut]:
             answer = Answer(f"Event {event_id} had timed out before; your summary is recorded against it.")
-            following = self._end(event_id, "acknowledged")
+            following = self._end(event_id, _ACKNOWLEDGED)
         elif self._ended.get(event_id) == _MOVED:
             answer = Answer(f"Event {event_id} had moved to another session; your ack ends it there.")
-            following = self._end(event_id, "acknowledged")
-        elif self._ended.get(event_id) == "acknowledged" or event_id in self._unconfirmed:
+            following = self._end(event_id, _ACKNOWLEDGED)
+        elif self._ended.get(event_id) == _ACKNOWLEDGED or event_id in self._unconfirmed:
             return [Answer(f"Event {event_id} was acknowledged before; nothing more is to be done for it.")]
         else:
             return [Answer(self.describe_unknown(event_id), refused=True)]
@@ -279,12 +289,20 @@ class Queue:
         if self._active is None or self._active.id != event_id:
             return []
         if self._suspended:
+            is_full = self._count_interrupts() >= MAX_NESTED
             self._active = self._suspended.pop()
-            if not self._active.shown:
-                return self._show_active()
-            return [Emit(self._active.event, resumed=True)]
+            if is_full and how == _ACKNOWLEDGED:
+                self._active.resumes_after = event_id
+                return []
+            return self._resume()
         self._active = self._waiting.popleft() if self._waiting else None
         return [Emit(self._active.event)] if self._active else []
+
+    def _resume(self) -> list[Command]:
+        """Show again what was suspended."""
+        assert self._active is not None, "it was just taken from the suspended ones"
+        self._active.resumes_after = None
+        return [Emit(self._active.event, resumed=True)] if self._active.shown else self._show_active()
 
     def _let_go(self) -> list[Command]:
         left = self._active
@@ -302,6 +320,8 @@ class Queue:
             return []
         if not self._active.shown:
             return self._show_active()
+        if self._active.resumes_after is not None:
+            return self._resume()  # the server did not take the ack that it waits for
         # What stands between the reminded event and its ack is the active one, be it the same or another.
         self._active.reminders += 1
         return [Remind(self._active.event, self._active.reminders)]
@@ -311,6 +331,9 @@ class Queue:
             return []
         self._active.shown = True
         return [Emit(self._active.event)]
+
+    def _count_interrupts(self) -> int:
+        return sum(held.event.meta.get("priority") == Priority.INTERRUPT for held in self._everything())
 
     def _find(self, event_id: str) -> _Held | None:
         return next((held for held in self._everything() if held.id == event_id), None)

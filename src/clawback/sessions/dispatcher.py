@@ -26,7 +26,7 @@ from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History
 from clawback.fabric.lines import IN_PROGRESS_SECONDS, Lines, Pulled
 from clawback.fabric.stacks import Stacks
-from clawback.model import TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
+from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
 from clawback.sessions import lane as rules
 from clawback.sessions.frames import build_event_frame
 
@@ -89,6 +89,8 @@ class Dispatcher:
         self._promised: set[Priority] = set()
         self._acks: dict[str, list[wire.Ack]] = {}
         self._reasons: dict[str, str] = {}
+        # What has ended, and is confirmed only after what that lets out.
+        self._confirm_later: list[str] = []
         # What is asked of the lane, in the order of the inbox, until it is answered.
         self._wishes: deque[asyncio.Future[None]] = deque()
         # What is known of held events: how they came, what they are, and their bodies until they are sent.
@@ -240,7 +242,19 @@ class Dispatcher:
         return self._epoch + time.monotonic()
 
     async def _happened(self, happened: rules.Input) -> None:
-        """Feed the lane, do what it says, and feed it what comes of that, until it wants nothing more."""
+        """
+        Feed the lane, do what it says, and feed it what comes of that, until it wants nothing more.
+
+        Where interrupts may wait that have no room, an end is confirmed after the one that it let out: so a client that
+        hears of it knows that nothing comes before what it resumes.
+        """
+        try:
+            await self._go_through(happened)
+        finally:
+            while self._confirm_later:
+                await self._answer(self._confirm_later.pop(0), settled=True)
+
+    async def _go_through(self, happened: rules.Input) -> None:
         is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed | rules.Seen)
         inputs = deque([happened])
         while inputs:
@@ -291,7 +305,7 @@ class Dispatcher:
         return None
 
     async def _pull(self, priority: Priority) -> rules.Input:
-        limit = rules.MAX_NESTED if priority is Priority.INTERRUPT else 1
+        limit = MAX_NESTED if priority is Priority.INTERRUPT else 1
         while True:
             pulled = await self._insist(lambda: self._lines.pull(self._address, priority, max_ack_pending=limit))
             if pulled is None:
@@ -405,7 +419,10 @@ class Dispatcher:
                 "reason": reason,
             },
         )
-        await self._answer(held.event_id, settled=True)
+        if self._lane.is_full:
+            self._confirm_later.append(held.event_id)
+        else:
+            await self._answer(held.event_id, settled=True)
         return rules.Settled(held.event_id)
 
     async def _put_back(self, held: Held) -> rules.Input:

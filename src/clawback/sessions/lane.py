@@ -34,10 +34,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, structs
 
-from clawback.model import TIMEOUT_SECONDS, Held, Priority
-
-MAX_NESTED = 8
-"""Interrupts in the stack at once; also the interrupt consumer's max-ack-pending. A deeper pile is no conversation."""
+from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Held, Priority
 
 MAX_LOSSES = 5
 """Unclean losses in a row with the same event in flight: by then the event is what kills the session."""
@@ -260,6 +257,11 @@ class Lane:
         """The event at the top, if any."""
         return self.stack[-1] if self.stack else None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many interrupts are held as nest: further ones wait."""
+        return sum(held.priority is Priority.INTERRUPT for held in self.stack) >= MAX_NESTED
+
     def wait_seconds(self, now: float) -> float | None:
         """How long nothing needs to happen by itself; None for ever. Then tell it with `Ticked`."""
         waits = [pause - now for pause in (self._paused_until, self._retry_at) if pause > now]
@@ -401,8 +403,7 @@ class Lane:
         """Do the one thing that may be done next, if any: pull, or deliver what the stack uncovered."""
         if not self._started or self._pulling is not None or self._ending or now < self._paused_until:
             return []
-        nested = sum(held.priority is Priority.INTERRUPT for held in self.stack)
-        if Priority.INTERRUPT in self._expected and nested < MAX_NESTED:
+        if Priority.INTERRUPT in self._expected and not self.is_full:
             return [self._pull(Priority.INTERRUPT)]
         if now < self._retry_at:
             return []
