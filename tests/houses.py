@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import MadeToken, Tokens
 from clawback.app import Application, build_config, open_application
+from clawback.crons.firing import now_utc
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.events import EventStore
@@ -149,12 +150,14 @@ class QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(auth: NatsAuth, data_dir, **settings: Any) -> AsyncIterator[Server]:
-    """Run a server until the context ends."""
+async def serving(
+    auth: NatsAuth, data_dir, *, now: Callable[[], datetime] = now_utc, **settings: Any
+) -> AsyncIterator[Server]:
+    """Run a server until the context ends; its crons go by the clock `now`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         made = ServerSettings(data_dir=data_dir, port=port, shards=SHARDS, master_key=KEY, **settings)
-        async with open_application(made, auth) as (application, registry):
+        async with open_application(made, auth, now=now) as (application, registry):
             server = QuietServer(build_config(application))
             running = asyncio.create_task(server.serve([listener]))
             await eventually(lambda: server.started)

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import Vault, load_vault
 from clawback.api import build_api
 from clawback.crons.firing import KIND as CRON
-from clawback.crons.firing import Crons
+from clawback.crons.firing import Crons, now_utc
 from clawback.errors import ConfigError, RecordUnreadable
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
@@ -111,8 +112,14 @@ async def open_nats(settings: ServerSettings) -> AsyncIterator[NatsAuth]:
 
 
 @asynccontextmanager
-async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIterator[tuple[Application, Registry]]:
-    """Make every part of a server over a running NATS; on the way out let sessions and writes under way finish."""
+async def open_application(
+    settings: ServerSettings, auth: NatsAuth, *, now: Callable[[], datetime] = now_utc
+) -> AsyncIterator[tuple[Application, Registry]]:
+    """
+    Make every part of a server over a running NATS; on the way out let sessions and writes under way finish.
+
+    `now` is the time of day that crons go by.
+    """
     fabric = await Fabric.open(auth, name="clawback")
     background = set[asyncio.Task[None]]()
     try:
@@ -131,7 +138,7 @@ async def open_application(settings: ServerSettings, auth: NatsAuth) -> AsyncIte
         settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
         messages = Messages(fabric, events, presence)
         await messages.open()
-        crons = Crons(fabric, registry, events, history)
+        crons = Crons(fabric, registry, events, history, now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
             address = connection.address

@@ -48,7 +48,7 @@ async def test_a_cron_that_claude_makes_comes_back_as_an_event(server, token, tm
 
 
 async def test_what_is_due_while_the_server_is_down_runs_once_when_it_is_back(own_server):
-    """Killed before, started after, and killed again: each has run once, and what is not due is as it was."""
+    """Killed before, started after, and stopped: each has run once, and what is not due is as it was."""
     own_server.start()
     token = own_server.token()
     due, text = in_seconds(4)
@@ -61,7 +61,7 @@ async def test_what_is_due_while_the_server_is_down_runs_once_when_it_is_back(ow
     own_server.start()
     async with LegacyClient(own_server.socket_url, token.value) as client:
         events = [await client.event()]
-        own_server.kill9()
+        own_server.stop()
     own_server.start()
     async with LegacyClient(own_server.socket_url, token.value) as client:
         for _ in range(3):

@@ -62,7 +62,11 @@ def now_utc() -> datetime:
 
 
 class Crons:
-    """The crons of an installation, as every server has them. Give `fire` to the relay, and `open` before use."""
+    """
+    The crons of an installation, as every server has them. Give `fire` to the relay, and `open` before use.
+
+    `now` is the clock that decides what was missed and what comes next; NATS's decides when something is due.
+    """
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class Crons:
         self._registry = registry
         self._events = events
         self._history = history
-        self._now = now
+        self.now = now
         self._booking = asyncio.Semaphore(BOOKINGS)
 
     async def open(self) -> None:
@@ -156,7 +160,7 @@ class Crons:
             Unavailable: not known to be stored.
         """
         event_id = new_id("evt")
-        await self._store(cron, event_id, self._now().replace(microsecond=0), delivery_id=None)
+        await self._store(cron, event_id, self.now().replace(microsecond=0), delivery_id=None)
         return event_id
 
     def upcoming(self, cron: Cron) -> list[datetime]:
@@ -165,7 +169,7 @@ class Crons:
             return []
         if cron.once is not None or cron.schedule is None:
             return [cron.once] if cron.once is not None else []
-        after = max(each for each in (cron.since, cron.last_due, self._now()) if each is not None)
+        after = max(each for each in (cron.since, cron.last_due, self.now()) if each is not None)
         return list(islice(due_times(parse_expression(cron.schedule), parse_zone(cron.timezone), after), UPCOMING))
 
     async def fire(self, due: later.Due) -> None:
@@ -198,7 +202,7 @@ class Crons:
     async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
         assert cron.schedule is not None, "a cron has a schedule, or a time"
         expression, zone = parse_expression(cron.schedule), parse_zone(cron.timezone)
-        now = self._now() - jitter(cron)
+        now = self.now() - jitter(cron)
         plan = plan_runs(expression, zone, first, now, cron.missed)
         if plan.skipped:
             begun = await self._pass_over_stored(cron, first, now)
@@ -238,7 +242,7 @@ class Crons:
 
     async def _fire_once(self, cron: Cron) -> None:
         assert cron.once is not None, "the caller has looked"
-        if choose_late(cron.once, self._now() - jitter(cron), cron.missed):
+        if choose_late(cron.once, self.now() - jitter(cron), cron.missed):
             await self._run(cron, cron.once)
         else:
             await self._note_missed(cron, Plan((), 1, cron.once, cron.once, cron.once))
@@ -264,7 +268,7 @@ class Crons:
             id=event_id,
             origin=Origin.CRON,
             priority=cron.priority,
-            created_at=self._now(),
+            created_at=self.now(),
             delivery_id=delivery_id,
             cron_id=cron.id,
             label=cron.label,
@@ -289,7 +293,7 @@ class Crons:
             event_id=self._event_id(cron, due),
             source=Origin.CRON.value,
             state=EventState.SKIPPED,
-            completed_at=self._now(),
+            completed_at=self.now(),
             path=cron.id,
             summary=f"{text} (missed: {cron.missed})" if reason == MISSED else text,
             session_tag=cron.tag,

@@ -62,7 +62,9 @@ class Messenger(Protocol):
 
 
 class Scheduler(Protocol):
-    """What the operations need of crons at work; crons/firing.py has it."""
+    """What the operations need of crons at work; crons/firing.py has it. `now` is the clock that they go by."""
+
+    now: Callable[[], datetime]
 
     async def create(self, cron: Cron) -> None:
         """Store a new cron and arm it."""

@@ -29,7 +29,7 @@ async def create_cron(services: Services, caller: Caller, request: wire.CronCrea
         Unavailable: not known to be stored.
     """
     profile = await find_profile(services, caller)
-    now = datetime.now(UTC)
+    now = services.crons.now()
     zone = request.timezone or profile.timezone
     cron = Cron(
         id=new_id("crn"),
@@ -60,7 +60,7 @@ async def update_cron(services: Services, caller: Caller, request: wire.CronUpda
         NotFound: the profile has no such cron.
         Unavailable: not known to be stored.
     """
-    now = datetime.now(UTC)
+    now = services.crons.now()
     changes: dict[str, Any] = {
         "prompt": None if request.prompt is None else check_prompt(request.prompt),
         "priority": request.priority,
@@ -114,7 +114,7 @@ async def resume_cron(services: Services, caller: Caller, request: wire.CronResu
         NotFound: the profile has no such cron.
         Unavailable: not known to be stored.
     """
-    now = datetime.now(UTC)
+    now = services.crons.now()
 
     def resume(cron: Cron) -> Cron:
         if not cron.paused:
