@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 
 import httpx
-import prometheus_client
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -15,6 +14,7 @@ from clawback.fabric.lines import Lines
 from clawback.settings import ServerSettings
 from clawback.site import build_site
 from clawback.welcome import next_steps
+from counting import counted
 from houses import House, Peer
 from waiting import eventually
 
@@ -33,11 +33,6 @@ async def web(house):
     """An HTTP client of the server."""
     async with httpx.AsyncClient(base_url=house.servers[0].url) as web:
         yield web
-
-
-def counted(name, **labels):
-    """What a counter stands at."""
-    return prometheus_client.REGISTRY.get_sample_value(name, labels) or 0
 
 
 async def test_healthz_says_that_the_process_lives(web):

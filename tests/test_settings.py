@@ -1,6 +1,7 @@
 """The server's settings: where they come from, and how a wrong one is named."""
 
 import base64
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_the_defaults_listen_on_this_machine_alone(data_dir):
     assert settings.nats_url is None
     assert (settings.shards, settings.replicas) == (8, 1)
     assert settings.max_body_bytes == 26_214_400
+    assert (settings.max_connections, settings.max_connections_per_address) == (2_000, 500)
+    assert settings.trusted_proxies == ()
     assert settings.master_key is None
 
 
@@ -84,6 +87,10 @@ def test_the_public_url_defaults_to_where_the_server_listens(data_dir, host, url
         ("nats_url", "nats://a:4222,tls://b", "nats://a:4222,tls://b"),
         ("nats_url", "nats://u:p@a:4222", "nats://u:p@a:4222"),
         ("shards", "1", 1),
+        ("max_connections", "1", 1),
+        ("max_connections_per_address", "1000000", 1_000_000),
+        ("trusted_proxies", "10.0.0.1", (ip_network("10.0.0.1"),)),
+        ("trusted_proxies", "10.1.0.0/16, ::1", (ip_network("10.1.0.0/16"), ip_network("::1"))),
         ("max_body_bytes", "1024", 1024),
         ("max_body_bytes", "1 MiB", 1024**2),
         ("max_body_bytes", "25MiB", 25 * 1024**2),
@@ -125,6 +132,11 @@ def test_a_right_value_is_taken(data_dir, name, text, value):
         ("nats_url", "nats://[::1"),
         ("shards", "65"),
         ("replicas", "2"),
+        ("max_connections", "0"),
+        ("max_connections_per_address", "1000001"),
+        ("trusted_proxies", "*"),
+        ("trusted_proxies", "proxy.example.com"),
+        ("trusted_proxies", "10.0.0.1/8"),
         ("max_body_bytes", "1023"),
         ("max_body_bytes", "26MiB"),
         ("max_body_bytes", "26214401"),

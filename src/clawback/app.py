@@ -6,15 +6,16 @@ The composition root: the one place that makes the parts of a server and hands e
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from litestar import Router
@@ -49,15 +50,17 @@ from clawback.fabric.once import Once
 from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
+from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import TokenRecord
 from clawback.operations import Caller, Services, perform
+from clawback.protocols import GuardedHttp, GuardedWebSocket
 from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import Watch
 from clawback.sessions.socket import Bridge, Connection
 from clawback.sessions.withdrawal import withdraw_source
-from clawback.settings import ServerSettings
+from clawback.settings import Network, ServerSettings
 from clawback.site import build_site
 from clawback.web.cli_login import build_cli_pages, build_exchange_router
 from clawback.web.door import Door
@@ -72,9 +75,6 @@ from clawback.welcome import next_steps
 
 DRAIN_SECONDS = 10
 """How long requests and sessions may take to end once the server was told to stop."""
-
-IDLE_SECONDS = 75
-"""How long an idle HTTP connection is kept open: senders of webhooks reuse theirs."""
 
 log = logging.getLogger("clawback")
 
@@ -273,12 +273,20 @@ def _tell_why_it_ended(task: asyncio.Task[None]) -> None:
         log.critical("the task %r ended: restart the server", task.get_name(), exc_info=task.exception())
 
 
-def build_config(application: Application) -> uvicorn.Config:
-    """Say how the application is to be served; every limit of the protocols below it stands here."""
+def build_config(
+    application: Application, limits: ConnectionLimits | None = None, trusted_proxies: Sequence[Network] = ()
+) -> uvicorn.Config:
+    """
+    Say how the application is to be served; its protocols' limits stand here, in `guard` and `protocols`.
+
+    What a proxy says of its client is believed of `trusted_proxies` alone.
+    """
+    guard = Guard(limits or ConnectionLimits(), trusted_proxies)
     return uvicorn.Config(
         application,
-        http="httptools",
-        ws="websockets-sansio",
+        # uvicorn says "a class" and means what makes a protocol.
+        http=cast("Any", partial(GuardedHttp, guard=guard)),
+        ws=cast("Any", partial(GuardedWebSocket, guard=guard)),
         ws_max_size=wire.MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         # The protocol has its own pings, which tell more: that the client works, not only its WebSocket library.
@@ -287,8 +295,9 @@ def build_config(application: Application) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=IDLE_SECONDS,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in trusted_proxies],
+        timeout_keep_alive=math.ceil(guard.limits.idle_s),
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
@@ -335,11 +344,15 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
         Unavailable: NATS does not come up, or does not answer.
     """
     log.info("settings: %s", "; ".join(settings.describe()))
+    limits = ConnectionLimits(
+        total=allow_connections(settings.max_connections), per_address=settings.max_connections_per_address
+    )
     listener = _listen(settings.host, settings.port)
     with listener:
         async with open_nats(settings) as auth, open_application(settings, auth) as (application, registry):
             steps = next_steps(settings, program, first_start=await _ensure_default_profile(registry))
-            server = _Server(build_config(application), lambda: announce(steps), application.feed.close)
+            config = build_config(application, limits, settings.trusted_proxies)
+            server = _Server(config, lambda: announce(steps), application.feed.close)
             await server.serve([listener])
 
 

@@ -23,6 +23,12 @@ ENDED = Counter(
     ["profile", "state"],
 )
 
+REFUSED = Counter(
+    "clawback_refused_total",
+    "Connections and requests that a limit refused or ended, by the limit.",
+    ["limit"],
+)
+
 
 @lru_cache(maxsize=4096)
 def webhooks(profile_id: str, source_id: str, outcome: str) -> Counter:

@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -34,6 +35,8 @@ RUN_VARIABLES = frozenset(
     f"CLAWBACK_EVENT_{name}" for name in ("ID", "ORIGIN", "PRIORITY", "ATTEMPT", "PATH", "TYPE", "VERIFIED")
 )
 """Set by `clawback work` for what it runs, which may call any of our commands."""
+
+Network = IPv4Network | IPv6Network
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -62,6 +65,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     shards: int = 8
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
+    max_connections: int = 2_000
+    max_connections_per_address: int = 500
+    trusted_proxies: tuple[Network, ...] = ()
     master_key: str | None = None
     github_client_id: str | None = None
     github_client_secret: str | None = None
@@ -86,7 +92,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         lines = []
         for setting in SETTINGS:
             value = getattr(self, setting.name)
-            text = ",".join(value) if isinstance(value, tuple) else value
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             shown = "unset" if text in (None, "") else setting.show(str(text))
             lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
         return lines
@@ -140,6 +146,10 @@ def _size(text: str) -> int:
     if not KIB <= size <= MAX_BODY_BYTES:
         raise ValueError
     return size
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(","))
 
 
 def _directory(text: str) -> Path:
@@ -245,6 +255,24 @@ SETTINGS = (
         _size,
         "bytes, or a number with KiB or MiB, from 1 KiB to 25 MiB",
         "the largest webhook body (default 25 MiB, GitHub's own limit and the most there can be)",
+    ),
+    Setting(
+        "max_connections",
+        _number(1, 1_000_000),
+        "a number from 1 to 1000000",
+        "open connections, sessions among them (default 2000)",
+    ),
+    Setting(
+        "max_connections_per_address",
+        _number(1, 1_000_000),
+        "a number from 1 to 1000000",
+        "open connections of one address; those of trusted_proxies have no such bound (default 500)",
+    ),
+    Setting(
+        "trusted_proxies",
+        _networks,
+        "addresses or networks, separated by commas, as in 10.0.0.1,10.1.0.0/16",
+        "proxies whose X-Forwarded-For and X-Forwarded-Proto are believed (default: nobody's)",
     ),
     Setting(
         "master_key",

@@ -48,6 +48,7 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
         [healthz, readyz, metrics, *more],
         openapi_config=build_openapi_config(),
         exception_handlers={HTTPException: _refuse, Exception: _fail},
+        request_max_body_size=MAX_BODY_BYTES,
         # The process's own logging stays as it is.
         logging_config=None,
     )

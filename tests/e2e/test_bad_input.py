@@ -298,9 +298,12 @@ async def test_a_length_over_the_limit(hook, server):
         b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this",
         b"POST %s HTTP/1.1\r\nHost: x\r\n" + b"X-Filler: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"POST %s HTTP/1.1\r\nHost: x\r\n" + b"X-Filler: x\r\n" * 2000 + b"\r\n",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     ],
     ids=[
         "TLS", "no version", "negative length", "huge length", "two lengths", "bad chunk", "cut off", "huge header",
+        "many headers", "two hosts",
     ],
 )  # fmt: skip
 async def test_what_is_no_request(hook, server, sent):
@@ -309,6 +312,17 @@ async def test_what_is_no_request(hook, server, sent):
     answer = await asyncio.to_thread(converse, server, sent.replace(b"%s", path))
 
     assert not answer.startswith(b"HTTP/1.1 2")
+
+
+async def test_half_a_request(server):
+    """Whoever stops in the middle is told so after ten seconds, though nothing says that no more will come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"POST /webhooks/")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def converse(server: Server, sent: bytes) -> bytes:
@@ -320,7 +334,9 @@ def converse(server: Server, sent: bytes) -> bytes:
             connection.shutdown(socket.SHUT_WR)
             while data := connection.recv(65536):
                 answer += data
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             return answer  # it hung up in the middle, which is an answer too
     return answer
 

@@ -60,7 +60,7 @@ async def test_auth_must_come_in_time(house, monkeypatch):
     peer = await house.peer()
 
     assert await peer.ended() == (wire.CLOSE_VIOLATION, "no auth message within 0 s")
-    assert house.servers[0].bridge._unauthenticated == 0
+    assert not house.servers[0].bridge._unauthenticated
 
 
 @pytest.mark.parametrize(
@@ -149,16 +149,17 @@ async def test_a_browser_is_refused_before_the_socket_opens(house):
     assert refused.value.response.status_code == 403
 
 
-async def test_sockets_that_have_not_authenticated_are_bounded(house, monkeypatch):
-    """Above the bound a handshake gets 503 and when to come again; whoever is in stays, and room is given back."""
-    monkeypatch.setattr(bridge, "MAX_UNAUTHENTICATED", 2)
+@pytest.mark.parametrize("bound", ["MAX_UNAUTHENTICATED", "MAX_UNAUTHENTICATED_OF_ADDRESS"])
+async def test_sockets_that_have_not_authenticated_are_bounded(house, monkeypatch, bound):
+    """Above a bound a handshake gets 503 and when to come again; whoever is in stays, and room is given back."""
+    monkeypatch.setattr(bridge, bound, 2)
     inside = await house.connect()
     waiting = [await house.peer(), await house.peer()]
     with pytest.raises(InvalidStatus) as refused:
         await house.peer()
     for peer in waiting:
         peer.abort()
-    await eventually(lambda: house.servers[0].bridge._unauthenticated == 0)
+    await eventually(lambda: not house.servers[0].bridge._unauthenticated)
     await house.connect()
 
     assert refused.value.response.status_code == 503
@@ -615,7 +616,7 @@ async def test_nothing_is_left_behind_by_connections(house, monkeypatch):
     await eventually(lambda: not server.bridge._connections)
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
 
-    assert server.bridge._unauthenticated == 0
+    assert not server.bridge._unauthenticated
     assert not server.bridge._dispatchers
     assert not server.presence._places
     assert not server.presence._held

@@ -8,12 +8,13 @@ operations. What may be sent when is the lane's business, who is active that of 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from clawback import __version__, wire
+from clawback import __version__, metrics, wire
 from clawback.errors import ClawbackError, ProtocolViolation, RateLimited, Rejected, Unauthorized, Unavailable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Address, TokenRecord, random_id
@@ -32,6 +33,9 @@ MAX_INSTANCE_CHARACTERS = 128
 
 MAX_UNAUTHENTICATED = 256
 """Sockets that have not authenticated yet, in all."""
+
+MAX_UNAUTHENTICATED_OF_ADDRESS = 64
+"""Of one address, so that no single one keeps all others from connecting. They last for AUTH_SECONDS at most."""
 
 FRAME_BUDGET = 2_000
 """Frames a client may send at once: twice what existing clients keep of acks while offline."""
@@ -226,7 +230,7 @@ class Bridge:
         self._settle_journal = settle_journal
         self._dispatcher = dispatcher
         self._activated = activated
-        self._unauthenticated = 0
+        self._unauthenticated = Counter[str | None]()
         self._connections: set[Connection] = set()
         self._dispatchers: dict[Connection, Dispatcher] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -239,13 +243,19 @@ class Bridge:
             # Plugins send no Origin; a browser always does, and no page has business here (cross-site WebSocket).
             await send({"type": "websocket.close"})
             return
-        if self._stopping or self._unauthenticated >= MAX_UNAUTHENTICATED:
+        peer = scope["client"][0] if scope.get("client") else None
+        full = (
+            self._unauthenticated.total() >= MAX_UNAUTHENTICATED
+            or self._unauthenticated[peer] >= MAX_UNAUTHENTICATED_OF_ADDRESS
+        )
+        if full:
+            metrics.REFUSED.labels("unauthenticated").inc()
+        if self._stopping or full:
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
             return
-        self._unauthenticated += 1
-        client = scope.get("client")
+        self._unauthenticated[peer] += 1
         try:
-            connection, auth = await self._welcome(receive, send, client[0] if client else None)
+            connection, auth = await self._welcome(receive, send, peer)
         except Disconnected:
             return
         except (ProtocolViolation, Unauthorized, RateLimited) as error:
@@ -256,7 +266,8 @@ class Bridge:
             await close_socket(send, wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
             return
         finally:
-            self._unauthenticated -= 1
+            self._unauthenticated[peer] -= 1
+            self._unauthenticated += Counter()  # forgets the addresses that have none
         _log_life("connected", connection)
         try:
             await self._serve(connection, auth)
