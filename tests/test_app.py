@@ -12,7 +12,6 @@ import senders
 from clawback import __version__, app, wire
 from clawback.fabric.lines import Lines
 from clawback.settings import ServerSettings
-from clawback.site import build_site
 from clawback.welcome import next_steps
 from counting import counted
 from houses import House, Peer
@@ -119,34 +118,6 @@ async def test_a_bug_behind_a_page_says_nothing_of_itself(house, web, monkeypatc
     assert answer.json()["detail"] == "The server cannot handle this now; its log says why. Tell whoever runs it."
     assert "secret detail" not in answer.text
     assert "ZeroDivisionError" in caplog.text
-
-
-async def test_metrics_are_for_this_machine(web):
-    """Loopback reads them."""
-    answer = await web.get("/metrics")
-
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert "clawback_webhooks_total" in answer.text
-
-
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
-async def test_metrics_are_not_for_the_world_behind_a_proxy(web, header):
-    """Behind a proxy on this machine every request comes from loopback."""
-    answer = await web.get("/metrics", headers={header: "127.0.0.1"})
-
-    assert answer.status_code == 403
-    assert answer.json()["detail"] == "metrics are for this machine: ask 127.0.0.1, and through no proxy"
-
-
-@pytest.mark.parametrize("client", [("192.0.2.7", 1234), ("2001:db8::1", 1234), None])
-async def test_metrics_are_refused_to_other_machines(fabric, client):
-    """Whatever address they come from."""
-    transport = httpx.ASGITransport(build_site(fabric), client=client)
-    async with httpx.AsyncClient(transport=transport, base_url="http://clawback") as web:
-        answer = await web.get("/metrics")
-
-    assert answer.status_code == 403
 
 
 async def test_a_websocket_elsewhere_is_refused(house):

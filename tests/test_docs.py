@@ -1,6 +1,7 @@
 """Documents keep up with the code: what a user can meet is written down, and what is written down is there."""
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -9,8 +10,9 @@ from typing import get_args
 
 import msgspec
 import pytest
+import yaml
 from litestar import Litestar
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 from clawback import errors, metrics, problems, wire
 from clawback.api import PATH, build_api
@@ -211,12 +213,38 @@ def test_every_stream_is_documented():
 
 
 def test_every_metric_is_documented():
-    """docs/operations.md names every metric with its labels."""
-    document = read("docs/operations.md")
+    """docs/metrics.md has a row for every metric, which names its labels."""
+    described = rows(read("docs/metrics.md"))
 
-    for metric in (each for each in vars(metrics).values() if isinstance(each, Counter)):
-        assert f"`{metric._name}_total`" in document
-        assert [label for label in metric._labelnames if f"`{label}`" not in document] == []
+    for name, metric in METRICS.items():
+        assert all(f"`{label}`" in described[name] for label in metric._labelnames), name
+
+
+METRICS = {
+    metric._name + ("_total" if isinstance(metric, Counter) else ""): metric
+    for metric in vars(metrics).values()
+    if isinstance(metric, Counter | Gauge | Histogram)
+}
+
+
+@pytest.mark.parametrize("name", ["docs/metrics.md", "docs/grafana/clawback.json", "docs/grafana/alerts.yaml"])
+def test_a_metric_that_is_watched_exists(name):
+    """What documents, dashboard and alerts name is counted, and every metric is on the dashboard."""
+    named = {re.sub("_(bucket|count|sum)$", "", each) for each in re.findall(r"\bclawback_\w+", read(name))}
+
+    assert named <= METRICS.keys()
+    assert name != "docs/grafana/clawback.json" or named == METRICS.keys()
+
+
+def test_every_alert_is_explained():
+    """docs/metrics.md says of each what to do."""
+    groups = yaml.safe_load(read("docs/grafana/alerts.yaml"))["groups"]
+    explained = re.findall(r"`(Clawback\w+)`", read("docs/metrics.md"))
+    alerts = [rule["alert"] for group in groups for rule in group["rules"]]
+
+    assert sorted(alerts) == sorted(explained)
+    assert all(rule["expr"] and rule["annotations"]["summary"] for group in groups for rule in group["rules"])
+    assert json.loads(read("docs/grafana/clawback.json"))["panels"]
 
 
 def anchors(document: str) -> set[str]:

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import uvicorn
 from litestar import Router
+from litestar.types import ControllerRouterHandler
 
 from clawback import wire
 from clawback.accounts.codes import Codes
@@ -54,6 +55,7 @@ from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import TokenRecord
 from clawback.operations import Caller, Services, perform
 from clawback.protocols import GuardedHttp, GuardedWebSocket
+from clawback.scrape import Scrape, build_metrics
 from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
@@ -202,7 +204,11 @@ async def open_application(
         if settings.nats_url is None:
             background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
-            rooms = [build_api(services, gate, feed), *_build_pages(settings, fabric, gate, services, feed)]
+            rooms: list[ControllerRouterHandler] = [
+                build_api(services, gate, feed),
+                *_build_pages(settings, fabric, gate, services, feed),
+                build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
+            ]
             yield Application(webhooks, bridge, build_site(fabric, *rooms), feed), registry
         finally:
             await bridge.stop()

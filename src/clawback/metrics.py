@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS = Counter(
     "clawback_webhooks_total",
@@ -28,6 +28,58 @@ REFUSED = Counter(
     "Connections and requests that a limit refused or ended, by the limit.",
     ["limit"],
 )
+
+_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14_400, 86_400)
+"""Of the histograms: from what NATS takes to what people sleep through."""
+
+WAITED = Histogram(
+    "clawback_delivery_wait_seconds",
+    "From an event's making to its first delivery to a session.",
+    buckets=_SECONDS,
+)
+
+WORKED = Histogram(
+    "clawback_ack_seconds",
+    "From an event's last delivery to its ack, confirmed by JetStream.",
+    buckets=_SECONDS,
+)
+
+CRON_LATENESS = Histogram(
+    "clawback_cron_lateness_seconds",
+    "From a due instant, with what the cron is spread by, to its event in the stream.",
+    buckets=_SECONDS,
+)
+
+RECONNECTS = Counter("clawback_nats_reconnects_total", "Times that a lost connection to NATS was made anew.")
+
+# What follows is looked up when Prometheus asks: scrape.py.
+
+SESSIONS = Gauge(
+    "clawback_sessions",
+    "Connected sessions of this server by their role: active, standby.",
+    ["role"],
+)
+
+NATS_UP = Gauge("clawback_nats_up", "1 while NATS can be used, 0 while it cannot: /readyz says why.")
+
+QUEUE_EVENTS = Gauge(
+    "clawback_queue_events",
+    "Events that wait at an address or are held there; `tag` is empty for untagged sessions.",
+    ["profile", "tag"],
+)
+
+QUEUE_OLDEST = Gauge(
+    "clawback_queue_oldest_seconds",
+    "Age of the oldest event that waits at an address or is held there.",
+    ["profile", "tag"],
+)
+
+QUEUE_UNLISTED = Gauge(
+    "clawback_queue_unlisted_events",
+    "Events at all the addresses that have no series of their own: those with the fewest.",
+)
+
+DEAD_LETTERS = Gauge("clawback_dead_letters", "Dead letters that nobody has replayed or deleted.", ["profile"])
 
 
 @lru_cache(maxsize=4096)

@@ -46,6 +46,9 @@ GITHUB_URL = "https://github.com"
 MAX_BODY_BYTES = 25 * MIB
 """GitHub's own cap. A larger body could be stored, but nothing that reads events takes it: fabric/events.py."""
 
+MIN_METRICS_TOKEN = 16
+"""Characters. Whoever guesses it learns which profiles and tags there are, and how busy they are."""
+
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
     """
@@ -68,6 +71,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     max_connections: int = 2_000
     max_connections_per_address: int = 500
     trusted_proxies: tuple[Network, ...] = ()
+    metrics_token: str | None = None
     master_key: str | None = None
     github_client_id: str | None = None
     github_client_secret: str | None = None
@@ -114,6 +118,12 @@ def _text(text: str) -> str:
 
 
 def _secret_text(text: str) -> str:
+    return text
+
+
+def _metrics_token(text: str) -> str:
+    if not re.fullmatch(rf"[!-~]{{{MIN_METRICS_TOKEN},}}", text):
+        raise ValueError
     return text
 
 
@@ -273,6 +283,13 @@ SETTINGS = (
         _networks,
         "addresses or networks, separated by commas, as in 10.0.0.1,10.1.0.0/16",
         "proxies whose X-Forwarded-For and X-Forwarded-Proto are believed (default: nobody's)",
+    ),
+    Setting(
+        "metrics_token",
+        _metrics_token,
+        f"at least {MIN_METRICS_TOKEN} characters of printable ASCII without spaces",
+        "opens /metrics from anywhere (default: it is for this machine alone)",
+        show=_hidden,
     ),
     Setting(
         "master_key",

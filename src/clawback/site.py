@@ -1,13 +1,11 @@
-"""Everything that is not a webhook or a session: the API and its description, health, metrics."""
+"""Everything that is not a webhook or a session: the API and its description, health, and what others add."""
 
 import logging
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any
 
-import prometheus_client
-from litestar import Litestar, Request, Response, get
-from litestar.exceptions import HTTPException, PermissionDeniedException, ValidationException
+from litestar import Litestar, Response, get
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from litestar.types import ControllerRouterHandler
 
@@ -16,9 +14,6 @@ from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES
 from clawback.fabric.connection import Fabric
 from clawback.problems import CONTENT_TYPE, build_problem
-
-FORWARDED_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-"""What proxies add. Behind one on the same machine, every request of the world comes from loopback."""
 
 log = logging.getLogger("clawback")
 
@@ -37,15 +32,8 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
             return Response({"status": "ready"})
         return Response({"status": "unavailable", "reason": reason}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
 
-    @get("/metrics", summary="Prometheus metrics, for this machine only: they name profiles")
-    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        local = request.client is not None and ip_address(request.client.host).is_loopback
-        if not local or any(name in request.headers for name in FORWARDED_HEADERS):
-            raise PermissionDeniedException("metrics are for this machine: ask 127.0.0.1, and through no proxy")
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
     return Litestar(
-        [healthz, readyz, metrics, *more],
+        [healthz, readyz, *more],
         openapi_config=build_openapi_config(),
         exception_handlers={HTTPException: _refuse, Exception: _fail},
         request_max_body_size=MAX_BODY_BYTES,

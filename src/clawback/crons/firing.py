@@ -22,6 +22,7 @@ from itertools import islice
 
 import msgspec
 
+from clawback import metrics
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric import later, subjects
 from clawback.fabric.connection import Fabric
@@ -258,6 +259,7 @@ class Crons:
                 await self._skip(cron, due, OVERLAP, f"due at {stamp(due)}, while {min(waiting)} had not ended")
                 return False
         if await self._store(cron, event_id, due, delivery_id=stamp(due)):
+            metrics.CRON_LATENESS.observe(max(0.0, (self.now() - due - jitter(cron)).total_seconds()))
             log.info(
                 "cron %s ran", cron.id, extra={"action": "cron_ran", "profile": cron.profile_id, "event": event_id}
             )

@@ -28,6 +28,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
+from clawback import metrics
 from clawback.errors import (
     ClawbackError,
     ConfigError,
@@ -393,6 +394,7 @@ class Fabric:
             self._fail_exchanges()
             await _close(self._client)
             await self._reconnect()
+            metrics.RECONNECTS.inc()
             log.info("connected to NATS again after %.1f s", asyncio.get_running_loop().time() - lost_at)
             self._problem = "connected to NATS again, but its streams are not checked yet"
             self._catching_up = asyncio.create_task(self._catch_up(), name="after a reconnect")
@@ -550,6 +552,16 @@ class Fabric:
         if answer.headers[STATUS] == NOT_FOUND:
             return None
         raise _direct_get_error(stream, answer)
+
+    async def first(self, stream: str, subject_filter: str) -> Stored | None:
+        """
+        Read the oldest message whose subject matches; None where there is none.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        page, _ = await self._get_page(stream, {"seq": 1, "next_by_subj": subject_filter, "batch": 1})
+        return page[0] if page else None
 
     async def get_many(self, stream: str, subject_filter: str) -> list[Stored]:
         """

@@ -376,6 +376,9 @@ class Dispatcher:
         frame = build_event_frame(event, body, held, names_events=self._client.names_events)
         await self._client.send(frame)
         metrics.DELIVERIES.labels(self._address.profile_id, "true" if held.attempt > 1 else "false").inc()
+        waited_s = held.delivered_at - event.created_at.timestamp()
+        if held.attempt == 1:
+            metrics.WAITED.observe(waited_s)
         log.info(
             "delivered",
             extra={
@@ -385,7 +388,7 @@ class Dispatcher:
                 "event": held.event_id,
                 "attempt": held.attempt,
                 "priority": held.priority,
-                "waited_ms": round((held.delivered_at - event.created_at.timestamp()) * 1000),
+                "waited_ms": round(waited_s * 1000),
             },
         )
         return None
@@ -407,6 +410,8 @@ class Dispatcher:
         await self._insist(lambda: self._history.record(self._address, record))
         await self._acknowledge(held)
         metrics.ENDED.labels(self._address.profile_id, state.value).inc()
+        if state is EventState.ACKED:
+            metrics.WORKED.observe(record.duration_ms / 1000)
         log.info(
             "ended",
             extra={

@@ -289,6 +289,12 @@ class Bridge:
                 return await dispatcher.answer(request)
         raise Rejected("this connection stands by and holds no events: the active session of its tag does")
 
+    @property
+    def roles(self) -> dict[str, int]:
+        """Count the connections by what they are to their session."""
+        active = len(self._dispatchers)
+        return {"active": active, "standby": len(self._connections) - active}
+
     def revoke(self, token_hash: str) -> None:
         """Close every connection that was opened with a token that is revoked now."""
         for connection in self._connections:
