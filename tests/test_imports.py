@@ -17,6 +17,7 @@ PURE = {
     "webhooks/routes",
     "webhooks/intake",
     "webhooks/request",
+    "webhooks/spooled",
     "sessions/lane",
     "sessions/frames",
     "accounts/throttle",

@@ -73,6 +73,7 @@ from clawback.web.pages import build_router, build_static_router
 from clawback.web.place import Place
 from clawback.webhooks.endpoint import PATH as WEBHOOKS_PATH
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
+from clawback.webhooks.spool import Spool
 from clawback.welcome import next_steps
 
 DRAIN_SECONDS = 10
@@ -188,9 +189,9 @@ async def open_application(
             refusals,
         )
         registry.on_token_revoked(bridge.revoke)
-        feed = _make_feed(fabric, registry)
+        feed, spool = _make_feed(fabric, registry), _open_spool(settings, events, registry)
         webhooks = WebhookEndpoint(
-            registry, vault, events, history, refusals, limits=Limits(body_bytes=settings.max_body_bytes)
+            registry, vault, events, history, refusals, spool=spool, limits=Limits(body_bytes=settings.max_body_bytes)
         )
         relay = await _open_relay(fabric, events, crons)
         background |= {
@@ -198,6 +199,7 @@ async def open_application(
             _keep_running("sweep lines", lines.keep_sweeping()),
             _keep_running("relay", relay.run()),
             _keep_running("watch", bridge.watch.run()),
+            _keep_running("drain the spool", spool.drain()),
             _keep_running("write refusals", refusals.write()),
             _keep_running("forget expired secrets", keep_forgetting(registry)),
         }
@@ -209,7 +211,7 @@ async def open_application(
                 *_build_pages(settings, fabric, gate, services, feed),
                 build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
             ]
-            yield Application(webhooks, bridge, build_site(fabric, *rooms), feed), registry
+            yield Application(webhooks, bridge, build_site(fabric, *rooms, spool=spool), feed), registry
         finally:
             await bridge.stop()
             await ledger.drain()
@@ -218,6 +220,14 @@ async def open_application(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await fabric.close()
+
+
+def _open_spool(settings: ServerSettings, events: EventStore, registry: Registry) -> Spool:
+    spool = Spool(
+        settings.data_dir / "spool", events, registry, max_bytes=settings.spool_max_bytes if settings.spool else 0
+    )
+    spool.open()
+    return spool
 
 
 def _make_feed(fabric: Fabric, registry: Registry) -> Feed:

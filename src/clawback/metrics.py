@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS = Counter(
     "clawback_webhooks_total",
-    "Webhook requests by what became of them: queued, dropped, duplicate, challenge, refused, failed, gone.",
+    "Webhook requests by what became of them: queued, spooled, dropped, duplicate, challenge, refused, failed, gone.",
     ["profile", "source", "outcome"],
 )
 """`profile` and `source` are ids, empty where the URL named none."""
@@ -51,6 +51,16 @@ CRON_LATENESS = Histogram(
 )
 
 RECONNECTS = Counter("clawback_nats_reconnects_total", "Times that a lost connection to NATS was made anew.")
+
+SPOOLED = Counter("clawback_spooled_total", "Webhooks that were kept on the disk because NATS was away.")
+
+SPOOL_EVENTS = Gauge("clawback_spool_events", "Events in the spool of this server.")
+
+SPOOL_BYTES = Gauge("clawback_spool_bytes", "What they take of `spool_max_bytes`.")
+
+SPOOL_DAMAGED = Counter(
+    "clawback_spool_damaged_total", "Files of the spool that were set aside: unreadable, or too large for NATS."
+)
 
 # What follows is looked up when Prometheus asks: scrape.py.
 

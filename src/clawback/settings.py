@@ -40,6 +40,7 @@ Network = IPv4Network | IPv6Network
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 GITHUB_URL = "https://github.com"
 
@@ -68,6 +69,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     shards: int = 8
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
+    spool: bool = False
+    spool_max_bytes: int = GIB
     max_connections: int = 2_000
     max_connections_per_address: int = 500
     trusted_proxies: tuple[Network, ...] = ()
@@ -96,10 +99,19 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         lines = []
         for setting in SETTINGS:
             value = getattr(self, setting.name)
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            shown = "unset" if text in (None, "") else setting.show(str(text))
+            shown = "unset" if value in (None, "", ()) else setting.show(_write(value))
             lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
         return lines
+
+
+def _write(value: object) -> str:
+    """Write a setting's value as it is given."""
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case tuple():
+            return ",".join(map(str, value))
+    return str(value)
 
 
 def _reachable(host: str) -> str:
@@ -148,14 +160,23 @@ def _replicas(text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,12}) ?(KiB|MiB)?", text)
-    if match is None:
+def _size(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?", text)
+        if match is None:
+            raise ValueError
+        size = int(match[1]) * {None: 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}[match[2]]
+        if not low <= size <= high:
+            raise ValueError
+        return size
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
         raise ValueError
-    size = int(match[1]) * {None: 1, "KiB": KIB, "MiB": MIB}[match[2]]
-    if not KIB <= size <= MAX_BODY_BYTES:
-        raise ValueError
-    return size
+    return text == "on"
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -262,9 +283,21 @@ SETTINGS = (
     Setting("replicas", _replicas, "1, 3 or 5", "copies that a NATS cluster keeps of everything"),
     Setting(
         "max_body_bytes",
-        _size,
+        _size(KIB, MAX_BODY_BYTES),
         "bytes, or a number with KiB or MiB, from 1 KiB to 25 MiB",
         "the largest webhook body (default 25 MiB, GitHub's own limit and the most there can be)",
+    ),
+    Setting(
+        "spool",
+        _switch,
+        "on or off",
+        "whether accepted webhooks are kept in <data_dir>/spool while NATS is away, and answered 202 (default off)",
+    ),
+    Setting(
+        "spool_max_bytes",
+        _size(MIB, 1024 * GIB),
+        "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 1024 GiB",
+        "how much of the disk the spool may take (default 1 GiB)",
     ),
     Setting(
         "max_connections",

@@ -14,11 +14,12 @@ from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES
 from clawback.fabric.connection import Fabric
 from clawback.problems import CONTENT_TYPE, build_problem
+from clawback.webhooks.spool import Spool
 
 log = logging.getLogger("clawback")
 
 
-def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
+def build_site(fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | None = None) -> Litestar:
     """Build the Litestar application over the server's fabric, with the routers of other rooms."""
 
     @get("/healthz", summary="Whether the process lives")
@@ -28,9 +29,11 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler) -> Litestar:
     @get("/readyz", summary="Whether events can be taken and delivered now")
     async def readyz() -> Response[dict[str, str]]:
         reason = await fabric.check()
+        kept = spool.describe() if spool is not None else None
+        also = {} if kept is None else {"spool": kept}
         if reason is None:
-            return Response({"status": "ready"})
-        return Response({"status": "unavailable", "reason": reason}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
+            return Response({"status": "ready", **also})
+        return Response({"status": "unavailable", "reason": reason, **also}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
 
     return Litestar(
         [healthz, readyz, *more],

@@ -113,6 +113,7 @@ class Flow:
     def __init__(self, server: Server, dice: random.Random, home: Path) -> None:
         self.entries: list[Entry] = []
         self.acks = 0
+        self.backlog = BACKLOG
         self._server = server
         self._dice = dice
         self._home = home
@@ -204,6 +205,10 @@ class Flow:
             yield
         self._record(Killed(f"{what}, going on"))
 
+    def allow_more(self, deliveries: int) -> None:
+        """Let senders send as many more although nothing that waits is acked."""
+        self.backlog = max(BACKLOG, len(self._waiting)) + deliveries
+
     async def progress(self) -> None:
         """Wait until Claude was shown and acked one event more."""
         before = self.acks
@@ -242,7 +247,7 @@ class Flow:
                 request = delivery(delivery_id=delivery_id)
                 self._record(Sent(delivery_id))
                 self._record(Accepted(delivery_id, await self._accepted(http, request)))
-                await eventually(lambda: self._stopping or len(self._waiting) < BACKLOG, PATIENCE_SECONDS * 2)
+                await eventually(lambda: self._stopping or len(self._waiting) < self.backlog, PATIENCE_SECONDS * 2)
 
     async def _accepted(self, http: httpx.AsyncClient, request: dict) -> str:
         while True:

@@ -102,6 +102,15 @@ class EventStore:
         # A duplicate after an attempt of unknown outcome is that attempt.
         return tried or not ack.duplicate
 
+    async def must_fit(self, event: Event, body: bytes) -> None:
+        """
+        Check that an event can be stored at all, as far as NATS said when it was last connected.
+
+        Raises:
+            TooLarge: it does not fit NATS, not even compressed.
+        """
+        await self._pack(event, body)
+
     async def store_together(
         self, copies: Mapping[Address, Event], body: bytes, *, maker: str, patience_s: float
     ) -> None:

@@ -3,7 +3,7 @@ The webhook endpoint: `POST /webhooks/{webhookId}/{slug}`, as a bare ASGI app.
 
 Bare, because it is the hot path and the one door that strangers reach: every await between the socket and the PubAck
 stands in this file. It finds the source, reads the body under a size and a deadline, lets `intake` decide, and carries
-that out. A 2xx leaves after the PubAck, never before.
+that out. A 2xx leaves after the PubAck, never before; where NATS is away and there is a spool, once that is synced.
 
     202  queued                                     stored
     200  dropped, duplicate, or Slack's challenge   nothing new to store
@@ -33,10 +33,12 @@ from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
-from clawback.model import Address, Refusal, Scheme, Source, encode_json, new_id
+from clawback.model import Address, Event, Refusal, Scheme, Source, encode_json, new_id
 from clawback.problems import CONTENT_TYPE, build_problem
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
 from clawback.webhooks.request import Headers, Request
+from clawback.webhooks.spool import Spool
+from clawback.webhooks.spooled import Spooled
 
 PATH = "/webhooks/"
 """What the paths of this app start with; whoever mounts it passes them on whole."""
@@ -133,6 +135,7 @@ class WebhookEndpoint:
         history: History,
         refusals: Refusals,
         *,
+        spool: Spool | None = None,
         limits: Limits | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -141,6 +144,7 @@ class WebhookEndpoint:
         self._events = events
         self._history = history
         self._refusals = refusals
+        self._spool = spool
         self._limits = limits or Limits()
         self._clock = clock
         self._held_bytes = 0
@@ -267,18 +271,9 @@ class WebhookEndpoint:
         match verdict:
             case Accepted(event):
                 visit.event, visit.type = event.id, event.event_type
-                patience_s = PATIENCE_S.get(source.scheme, DEFAULT_PATIENCE_S) - (time.monotonic() - started)
-                new = await self._events.store(
-                    Address(source.profile_id, source.tag),
-                    event,
-                    request.body,
-                    maker=subjects.source_maker(source.id),
-                    patience_s=max(patience_s, LEAST_PATIENCE_S),
-                )
-                if not new:
-                    visit.outcome = "duplicate"
+                visit.outcome = await self._keep(event, request.body, source, started)
+                if visit.outcome == "duplicate":
                     return _json(HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
-                visit.outcome = "queued"
                 return _json(
                     HTTPStatus.ACCEPTED, {"status": "queued", "eventId": event.id, "eventType": event.event_type}
                 )
@@ -291,6 +286,29 @@ class WebhookEndpoint:
             case Challenge(text):
                 visit.outcome = "challenge"
                 return _json(HTTPStatus.OK, {"challenge": text})
+
+    async def _keep(self, event: Event, body: bytes, source: Source, started: float) -> str:
+        """Store an event, or put it into the spool where NATS is away and there is one; says what became of it."""
+        spool = self._spool if self._spool is not None and self._spool.takes_events else None
+        # With a spool there is nothing to gain by waiting.
+        patience_s = 0.0 if spool else PATIENCE_S.get(source.scheme, DEFAULT_PATIENCE_S) - (time.monotonic() - started)
+        if spool is None or not spool.has_events_of(source.id):
+            try:
+                new = await self._events.store(
+                    Address(source.profile_id, source.tag),
+                    event,
+                    body,
+                    maker=subjects.source_maker(source.id),
+                    patience_s=max(patience_s, LEAST_PATIENCE_S),
+                )
+            except Unavailable as error:
+                if spool is None:
+                    raise
+                log.info("NATS did not store %s, the spool shall: %s", event.id, error)
+            else:
+                return "queued" if new else "duplicate"
+        new = await spool.put(Spooled(source.profile_id, source.tag, source.id, event, body))
+        return "spooled" if new else "duplicate"
 
 
 async def _send(send: Send, answer: _Answer, receive: Receive) -> None:
