@@ -248,6 +248,32 @@ async def was_refused(fabric):
     return info["delivered"]["consumer_seq"] > 1
 
 
+async def test_a_relay_that_an_older_server_made_is_brought_up_to_date(fresh_fabric, monkeypatch):
+    """Its consumer outlives servers, and what is being worked on stays with them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(later, "ACK_WAIT_SECONDS", 30.0)
+        patch.setattr(later, "AT_WORK", 16)
+        await Relay(fresh_fabric).open()
+    await Relay(fresh_fabric).open()
+    config = (await fresh_fabric.api(f"CONSUMER.INFO.{later.STREAM}.{later.CONSUMER}", {}))["config"]
+
+    assert config["ack_wait"] == later.ACK_WAIT_SECONDS * 10**9
+    assert config["max_ack_pending"] == 16 * later.AT_WORK
+
+
+async def test_many_that_come_due_at_once_are_at_work_together(fresh_fabric):
+    """What each does first is not kept waiting by what others do last."""
+    slow = Slow()
+    async with relaying(fresh_fabric, KIND, slow):
+        for number in range(3 * later.PULL_MESSAGES):
+            await arm(fresh_fabric, KIND, "p", f"n{number}", soon(-1), b"", {})
+        await eventually(lambda: len(slow.taken) == 3 * later.PULL_MESSAGES, timeout=15)
+        slow.end.set()
+        await eventually(lambda: is_empty(fresh_fabric), timeout=15)
+
+    assert len(set(slow.names())) == len(slow.names()) == 3 * later.PULL_MESSAGES
+
+
 def test_every_name_stays_one_token():
     """What is parsed is what was built."""
     profile_id = random_id(16)
