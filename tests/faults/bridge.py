@@ -26,6 +26,7 @@ from cable import Cable
 from clawback import wire
 from clawback.channel import fence
 from clawback.channel.delivery import Delivery
+from clawback.channel.reach import Reach
 from clawback.channel.remote import Connection, Remote, Timing
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable
@@ -114,7 +115,7 @@ class Session(Delivery):
     """A process of the plugin, in a place of its tag, with a Claude; from `start` until `kill` or `leave`."""
 
     def __init__(self, name: str, tag: Tag, config: PluginConfig, bridge: "Bridge", dice: random.Random) -> None:
-        super().__init__(tag.name, name, self._shown, lambda _summary, _about: None)
+        super().__init__(tag.name, name, Reach(self._shown, {}, 0), lambda _summary, _about: None)
         self.name = name
         self.tag = tag
         self.config = config
