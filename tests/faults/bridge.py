@@ -283,6 +283,14 @@ class Bridge:
         return random.Random(f"{self._seed} {actor}")  # noqa: S311 -- to be repeated, not to be secret
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _begin(self) -> None:
         for server in self.servers:
             self._stack.callback(server.close)
         await asyncio.gather(*(self.start_server(server) for server in self.servers))
@@ -293,7 +301,6 @@ class Bridge:
         self._sending = [
             asyncio.create_task(self._send(tag), name=f"sender of {tag.name}") for tag in self.tags.values()
         ]
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         for task in [*self._sending, *self._errands]:

@@ -121,6 +121,14 @@ class Run:
         return random.Random(f"{self._seed} {actor}")  # noqa: S311 -- to be repeated, not to be secret
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _begin(self) -> None:
         for server in self.servers:
             self._stack.callback(server.close)
         await asyncio.gather(*(self.start(server) for server in self.servers))
@@ -128,7 +136,6 @@ class Run:
         await self._make_beats()
         await self._make_late()
         self._making = [asyncio.create_task(self._make(number), name=f"maker {number}") for number in range(MAKERS)]
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         tasks = [*self._making, *self._working]
