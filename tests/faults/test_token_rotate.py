@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
 SPREAD = 1.5
 """A kill comes at a random moment of so many times what a rotation takes here: some end before it and some do not."""
 
-KILLS = 5 * ROUNDS if IS_LONG else 8
+KILLS = 5 * ROUNDS if IS_LONG else 4
 
 
 async def test_a_killed_rotation_leaves_a_whole_file(server, dice, tmp_path):
