@@ -70,6 +70,13 @@ async def test_with_github_the_page_leads_there_and_back(natsd, tmp_path, github
     assert hidden_fields(asked).items() >= link.items()
 
 
+async def test_the_first_page_leads_there(house, browser):
+    """Who is logged in finds it."""
+    await browser.log_in(house.token.value)
+
+    assert '<a href="/auth/cli">Set up Claude Code on a machine</a>' in (await browser.get("/")).text
+
+
 async def test_looking_at_the_page_makes_nothing(house, browser):
     """A link alone mints no token: that needs a form of ours, sent."""
     await browser.log_in(house.token.value)
