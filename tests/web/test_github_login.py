@@ -112,6 +112,19 @@ async def test_a_stranger_to_the_list_is_told_what_to_ask_for(natsd, tmp_path, g
     assert home.status_code == 303
 
 
+async def test_without_an_app_there_is_no_login_with_github(house):
+    """The page does not offer it, and its URL says which settings would."""
+    async with Browser(house.servers[0].url) as browser:
+        page, answers = await browser.get("/login"), [await browser.get("/auth/github")]
+        answers.append(await browser.get("/auth/github/callback?code=a&state=b"))
+
+    assert "GitHub" not in page.text
+    for answer in answers:
+        assert answer.status_code == 400
+        assert "there is no login with GitHub here" in answer.text
+        assert "github_client_id, github_client_secret and github_logins" in answer.text
+
+
 async def test_nobody_comes_while_the_list_is_empty(natsd, tmp_path, github):
     """The login page says which setting to add, and GitHub is not asked."""
     async with served(natsd, tmp_path, github, []) as house, Browser(house.servers[0].url) as browser:

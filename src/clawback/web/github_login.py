@@ -19,7 +19,6 @@ account.
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,7 +81,6 @@ class GithubLogin:
         vault: Vault,
         once: Once,
         place: Place,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._github = github
         self._people = people
@@ -90,7 +88,6 @@ class GithubLogin:
         self._sealer = Sealer(vault, COOKIE)
         self._once = once
         self._place = place
-        self._now = now
 
     @property
     def description(self) -> Description | None:
@@ -106,6 +103,7 @@ class GithubLogin:
         Raises:
             Rejected: there is no login with GitHub here, or nobody may come.
         """
+        github = self._known_github()
         self._door.check_private()
         if self._people.is_empty:
             raise Rejected(
@@ -113,9 +111,9 @@ class GithubLogin:
                 " logins or ids of those who may"
             )
         state, verifier = secrets.token_urlsafe(VERIFIER_BYTES), secrets.token_urlsafe(VERIFIER_BYTES)
-        attempt = Attempt(state, verifier, onward, self._now())
+        attempt = Attempt(state, verifier, onward, datetime.now(UTC))
         cookie = self._place.cookie(COOKIE, self._sealer.seal(attempt), int(LOGIN_TIME.total_seconds()))
-        return self._known_github().authorize_url(state, verifier), cookie
+        return github.authorize_url(state, verifier), cookie
 
     async def complete(self, cookies: dict[str, str], state: str, code: str) -> tuple[str, Cookie]:
         """
@@ -131,7 +129,7 @@ class GithubLogin:
         attempt = self._sealer.open(sealed, Attempt) if sealed else None
         if attempt is None or not hmac.compare_digest(attempt.state.encode(), state.encode()):
             raise Rejected("this login was not begun in this browser, or another one was since: begin it again")
-        if self._now() - attempt.begun_at >= LOGIN_TIME:
+        if datetime.now(UTC) - attempt.begun_at >= LOGIN_TIME:
             raise Rejected("this login was begun more than 10 minutes ago: begin it again")
         # Longer than the attempt lives: it is over before its state is forgotten.
         if not await self._once.use(STATE, state, 2 * LOGIN_TIME.total_seconds()):
