@@ -166,6 +166,35 @@ async def test_a_revoked_token_leads_to_the_login(house, overview):
     await overview.until("location.pathname === '/login'", 40)
 
 
+async def test_a_page_that_nobody_looks_at_holds_no_connection(house, overview):
+    """A browser has six for a site; when somebody looks again the page catches up."""
+    channels = house.servers[0].application.feed._channels
+    hide = """(() => {
+        Object.defineProperty(document, "visibilityState", {value: "%s", configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    })()"""
+    await overview.evaluate(hide % "hidden")
+    await eventually(lambda: not channels)
+    await house.publish("x", "deploys")
+    await overview.evaluate(hide % "visible")
+    await overview.shows("0 in flight, 1 waiting")
+
+    assert await overview.evaluate("window.kept")
+
+
+async def test_times_are_told_by_the_servers_clock(house, page):
+    """A reader's clock may be an hour wrong."""
+    await page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="const right = Date.now.bind(Date); Date.now = () => right() + 3600_000;",
+    )
+    await house.publish("x", "deploys")
+    await log_in(page, house)
+    await page.until("document.getElementById('live-state').textContent === 'Live'")
+
+    assert "h ago" not in await page.text("#sessions")
+
+
 async def test_a_server_that_was_away_is_followed_again(natsd, tmp_path, page):
     """The page says so meanwhile, and catches up."""
     async with House.open(natsd, tmp_path, servers=1) as house:

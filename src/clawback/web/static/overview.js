@@ -30,11 +30,15 @@
     return `${Math.floor(whole / 86400)} days`;
   }
 
+  // By the server's clock: a reader's may be wrong.
+  const ahead = Date.now() - Date.parse(document.getElementById("live").dataset.now);
+
   function tick(root) {
     for (const time of root.querySelectorAll("time")) {
       const when = new Date(time.dateTime);
-      const seconds = (Date.now() - when) / 1000;
-      const text = Math.abs(seconds) < 1 ? "now" : seconds > 0 ? `${about(seconds)} ago` : `in ${about(-seconds)}`;
+      const seconds = (Date.now() - ahead - when) / 1000;
+      // What has just happened is a moment ahead where the page took a moment to come.
+      const text = seconds > -2 && seconds < 1 ? "now" : seconds > 0 ? `${about(seconds)} ago` : `in ${about(-seconds)}`;
       if (time.textContent !== text) time.textContent = text;
       time.title = when.toLocaleString();
     }
@@ -146,22 +150,30 @@
     }
   }
 
+  let stream = null;
+  let retry = null;
+
   function listen() {
-    const stream = new EventSource(live.dataset.stream);
+    clearTimeout(retry);
+    stream?.close();
+    // Browsers have six connections for a site: pages that nobody looks at must not hold them.
+    if (document.visibilityState === "hidden") return;
+    stream = new EventSource(live.dataset.stream);
     stream.onopen = () => show("on", "Live");
     stream.onmessage = (message) => heard(JSON.parse(message.data));
     stream.onerror = () => {
       show("off", "Reconnecting");
       if (stream.readyState !== EventSource.CLOSED) return;
       // Refused: the visit is over, which fetching a part finds out, or too many look on.
-      setTimeout(() => {
+      retry = setTimeout(() => {
         for (const part of parts) refresh(part);
         listen();
       }, RETRY_MS);
     };
-    addEventListener("pagehide", () => stream.close(), { once: true });
   }
 
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => stream?.close());
   addEventListener("pageshow", (shown) => {
     if (shown.persisted) location.reload();
   });
