@@ -5,6 +5,25 @@ import hashlib
 import re
 
 import jsonschema
+import pytest
+from msgspec.structs import fields
+
+from clawback import wire
+from clawback.api import account, crons, messages, sources, tokens
+
+BODIES = [
+    (account.AccountChange, wire.AccountUpdate),
+    (tokens.TokenLabel, wire.TokenCreate),
+    (tokens.TokenLabel, wire.TokenRotate),
+    (sources.NewSource, wire.SourceCreate),
+    (sources.SourceChange, wire.SourceUpdate),
+    (crons.NewCron, wire.CronCreate),
+    (crons.CronChange, wire.CronUpdate),
+    (messages.Message, wire.SessionSend),
+]
+"""What is sent to the API, and the request that it becomes."""
+
+IN_PATH = {"requestId", "sourceId", "cronId", "eventId"}
 
 
 def operations(document):
@@ -67,3 +86,11 @@ async def test_the_page_shows_every_operation_and_loads_nothing(web, api):
     assert not re.search(r"<script|<link|<img|style=|https?://(?!hooks\.example\.com)", page.text)
     for method, path, _ in operations(api.document):
         assert f"<code>{method.upper()} {path}</code>" in page.text
+
+
+@pytest.mark.parametrize(("body", "request_type"), BODIES, ids=lambda each: each.__name__)
+def test_a_body_has_the_fields_of_its_request(body, request_type):
+    """What can be said over the WebSocket can be said here, but for what is in the path."""
+    assert {field.encode_name for field in fields(body)} == {
+        field.encode_name for field in fields(request_type)
+    } - IN_PATH

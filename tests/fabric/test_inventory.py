@@ -8,7 +8,7 @@ import pytest
 from clawback.errors import BadPayload
 from clawback.fabric import connection, subjects
 from clawback.fabric.events import EventStore
-from clawback.fabric.inventory import Inventory
+from clawback.fabric.inventory import START, Inventory
 from clawback.fabric.later import Due
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.stacks import Stacks
@@ -208,9 +208,34 @@ async def test_a_list_of_the_dead_does_not_read_what_waits(events, inventory, ad
     read = []
     walk = inventory._fabric.walk
     monkeypatch.setattr(
-        inventory._fabric, "walk", lambda stream, subject_filter: read.append(stream) or walk(stream, subject_filter)
+        inventory._fabric,
+        "walk",
+        lambda stream, *rest, **options: read.append(stream) or walk(stream, *rest, **options),
     )
     found = await inventory.oldest(address.profile_id, limit=10, states={EventState.DEAD})
 
     assert [item.event_id for item in found] == [dead.id]
     assert read == ["DEAD"]
+
+
+async def test_a_reader_goes_on_where_a_page_ended(fabric, events, inventory, address):
+    """Page by page everything once, whatever stream it is in and however the clock of one of them ran."""
+    other = Address(address.profile_id)
+    for number in range(3):
+        await store(events, address if number % 2 else other)
+        await events.bury(address, an_event(), b"", reason="failed")
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    line = subjects.event_subject(shard, other, Priority.NORMAL, MAKER)
+    stored = await fabric.get(subjects.event_stream(shard), subject=line)
+    for _ in range(2):
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await events.put_back(other, an_event(), b"", sequence=stored.sequence, at=later)
+    whole = await inventory.oldest(address.profile_id, limit=100)
+    paged, seen = [], START
+    while page := await inventory.oldest(address.profile_id, limit=3, seen=seen):
+        paged += page
+        seen = seen.after(page)
+
+    assert len(whole) == 8
+    assert paged == whole
+    assert await inventory.oldest(address.profile_id, limit=3, seen=START.after(whole)) == []

@@ -14,6 +14,8 @@ from clawback.api.answers import PATH
 from clawback.api.asking import asking_of
 from clawback.api.auth import BearerAuthentication
 from clawback.api.crons import CronController
+from clawback.api.events import EventController
+from clawback.api.history import HistoryController
 from clawback.api.messages import MessageController
 from clawback.api.requests import MAX_BODY_BYTES, ApiRequest
 from clawback.api.sessions import SessionController
@@ -32,6 +34,8 @@ CONTROLLERS = [
     CronController,
     SessionController,
     MessageController,
+    EventController,
+    HistoryController,
 ]
 
 

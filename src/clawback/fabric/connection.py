@@ -593,15 +593,17 @@ class Fabric:
                 return
             start = page[-1].sequence + 1
 
-    async def walk(self, stream: str, subject_filter: str) -> AsyncIterator[Stored]:
+    async def walk(self, stream: str, subject_filter: str, *, first: int = 1) -> AsyncIterator[Stored]:
         """
         Read the messages whose subject matches one by one, oldest first; stop when enough were seen.
+
+        Begins at the sequence `first`.
 
         Raises:
             Unavailable: NATS does not answer.
         """
         wanted = {"next_by_subj": subject_filter, "batch": WALK_MESSAGES, "max_bytes": WALK_BYTES}
-        start = 1
+        start = first
         while True:
             page, end = await self._get_page(stream, wanted | {"seq": start})
             for stored in page:

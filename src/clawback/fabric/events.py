@@ -195,14 +195,16 @@ class EventStore:
         """
         return await self._ledger.seen(profile_id, event_id)
 
-    async def deferred(self, profile_id: str) -> AsyncIterator[tuple[Address, Stored]]:
+    async def deferred(self, profile_id: str, *, first: int = 1) -> AsyncIterator[tuple[Address, Stored]]:
         """
         Read the events of a profile that wait out of line, the longest there first, each with where it returns to.
+
+        Begins at the sequence `first`.
 
         Raises:
             Unavailable: NATS did not answer.
         """
-        async for stored in self._fabric.walk(LATER_STREAM, subjects.later_filter(DEFERRED, profile_id)):
+        async for stored in self._fabric.walk(LATER_STREAM, subjects.later_filter(DEFERRED, profile_id), first=first):
             try:
                 address = subjects.parse_event_subject(stored.headers[LINE_HEADER]).address
             except (KeyError, ValueError):

@@ -7,6 +7,7 @@ counts. Drops have a ring of their own, so that a noisy source cannot push the e
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -60,7 +61,7 @@ class History:
             Unavailable: not known to be stored. Doing it again does no harm.
         """
         stored = await self._fabric.get_many(_STREAM, subjects.history_subject(address))
-        for record in _fold(stored):
+        for _, record in _fold(stored):
             summary = summaries.get(record.event_id, "")
             if record.state is EventState.TIMED_OUT and summary not in ("", record.summary):
                 late = msgspec.structs.replace(record, summary=summary)
@@ -75,10 +76,27 @@ class History:
         Raises:
             Unavailable: NATS does not answer.
         """
+        return [record for _, record in await self.page(profile_id, limit=limit, states=states)]
+
+    async def page(
+        self,
+        profile_id: str,
+        *,
+        limit: int,
+        states: Collection[EventState] = FINISHED,
+        before: int | None = None,
+    ) -> list[tuple[int, HistoryRecord]]:
+        """
+        List the same with the sequence of each record, and of what was recorded `before` one, where given.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
         stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
         if not _NEVER_QUEUED.isdisjoint(states):
             stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
-        return [record for record in _fold(stored) if record.state in states][:limit]
+        found = ((at, record) for at, record in _fold(stored) if record.state in states)
+        return list(islice(((at, record) for at, record in found if before is None or at < before), limit))
 
     async def of_event(self, profile_id: str, event_id: str) -> list[HistoryRecord]:
         """
@@ -97,13 +115,13 @@ class History:
         await self._fabric.publish(subject, encode_json(record), message_id=message_id)
 
 
-def _fold(stored: Iterable[Stored]) -> list[HistoryRecord]:
-    """Read the newest record of each event, newest first; a late ack makes its event the newest."""
-    found: dict[str, HistoryRecord] = {}
+def _fold(stored: Iterable[Stored]) -> list[tuple[int, HistoryRecord]]:
+    """Read the newest record of each event with its sequence, newest first; a late ack makes its event the newest."""
+    found: dict[str, tuple[int, HistoryRecord]] = {}
     for each in sorted(stored, key=lambda one: one.sequence, reverse=True):
         record = _read(each)
         if record is not None:
-            found.setdefault(record.event_id, record)
+            found.setdefault(record.event_id, (each.sequence, record))
     return list(found.values())
 
 

@@ -5,9 +5,12 @@ It is read from the streams themselves, so it is never out of date and costs not
 (history.py) has what ended.
 """
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing, suppress
 from datetime import datetime
+from heapq import merge
+from itertools import islice
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -32,7 +35,7 @@ class Item(Struct, frozen=True):
 
     `event` is None for a dead letter that nobody can read. `since` is when it came to where it is, `attempts` how often
     it was delivered, `returns_at` when a deferred one goes back into its line, `reason` why a dead one is,
-    `held` how its session has it.
+    `held` how its session has it. `sequence` is its place in the stream where it is.
     """
 
     event_id: str
@@ -44,6 +47,30 @@ class Item(Struct, frozen=True):
     returns_at: datetime | None = None
     reason: str | None = None
     held: Held | None = None
+    sequence: int = 0
+
+
+class Position(NamedTuple):
+    """How far a reader has come: the sequences that it has seen of what is in line, out of line, and dead."""
+
+    line: int = 0
+    later: int = 0
+    dead: int = 0
+
+    def after(self, items: Iterable[Item]) -> "Position":
+        """Say how far it has come with these."""
+        line, later, dead = self
+        for item in items:
+            if item.state in _DEAD:
+                dead = max(dead, item.sequence)
+            elif item.returns_at is not None:
+                later = max(later, item.sequence)
+            else:
+                line = max(line, item.sequence)
+        return Position(line, later, dead)
+
+
+START = Position()
 
 
 class Lane(Struct, frozen=True):
@@ -77,32 +104,39 @@ class Inventory:
         self._shards = shards
 
     async def oldest(
-        self, profile_id: str, *, limit: int, states: Collection[EventState] = LISTED, at: Address | None = None
+        self,
+        profile_id: str,
+        *,
+        limit: int,
+        states: Collection[EventState] = LISTED,
+        at: Address | None = None,
+        seen: Position = START,
     ) -> list[Item]:
         """
         List a profile's items in one of `states`, those that are where they are for the longest time first.
 
-        `at` narrows it to one address.
+        `at` narrows it to one address, `seen` leaves out what a reader has seen.
 
         Raises:
             Unavailable: NATS did not answer.
         """
-        found: list[Item] = []
         places: list[AsyncGenerator[Item, None]] = []
         if not _LIVE.isdisjoint(states):
-            places += [self._waiting(profile_id, at), self._deferred(profile_id, at)]
+            places += [self._waiting(profile_id, at, seen.line), self._deferred(profile_id, at, seen.later)]
         if not _DEAD.isdisjoint(states):
-            places.append(self._dead(profile_id, at))
+            places.append(self._dead(profile_id, at, seen.dead))
+        found = []
         for items in places:
-            taken = 0
+            taken: list[Item] = []
             async with aclosing(items):
                 async for item in items:
                     if item.state in states:
-                        found.append(item)
-                        taken += 1
-                    if taken == limit:
+                        taken.append(item)
+                    if len(taken) == limit:
                         break
-        return sorted(found, key=lambda item: item.since)[:limit]
+            found.append(taken)
+        # Merged, not sorted: of each place it takes the beginning, even if a clock jumped, so a reader skips nothing.
+        return list(islice(merge(*found, key=lambda item: item.since), limit))
 
     async def lanes(self, profile_id: str, *, first: int, most: int) -> list[Lane]:
         """
@@ -121,7 +155,7 @@ class Inventory:
                 address = subjects.parse_event_subject(subject).address
                 stored[address] = stored.get(address, 0) + count
         deferred: dict[Address, list[Item]] = {}
-        async with aclosing(self._deferred(profile_id, None)) as items:
+        async with aclosing(self._deferred(profile_id, None, 0)) as items:
             async for item in items:
                 deferred.setdefault(item.address, []).append(item)
                 if sum(map(len, deferred.values())) == most:
@@ -184,25 +218,25 @@ class Inventory:
                     found.append(_stored_item(stored, event, None))
         return found
 
-    async def _waiting(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
+    async def _waiting(self, profile_id: str, at: Address | None, seen: int) -> AsyncGenerator[Item, None]:
         held = await self._stacks.held_by_profile(profile_id)
         shard = subjects.shard_of(profile_id, self._shards)
         subject_filter = subjects.profile_filter(shard, profile_id) if at is None else subjects.lane_filter(shard, at)
-        async for stored in self._fabric.walk(subjects.event_stream(shard), subject_filter):
+        async for stored in self._fabric.walk(subjects.event_stream(shard), subject_filter, first=seen + 1):
             event = _event_of(stored)
             if event is None:
                 continue  # it becomes a dead letter when its turn comes
             yield _stored_item(stored, event, held.get(stored.sequence))
 
-    async def _deferred(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
-        async for address, stored in self._events.deferred(profile_id):
+    async def _deferred(self, profile_id: str, at: Address | None, seen: int) -> AsyncGenerator[Item, None]:
+        async for address, stored in self._events.deferred(profile_id, first=seen + 1):
             event = _event_of(stored)
             if event is not None and at in (None, address):
                 yield _deferred_item(address, stored, event)
 
-    async def _dead(self, profile_id: str, at: Address | None) -> AsyncGenerator[Item, None]:
+    async def _dead(self, profile_id: str, at: Address | None, seen: int) -> AsyncGenerator[Item, None]:
         subject_filter = subjects.profile_dead_filter(profile_id) if at is None else subjects.address_dead_filter(at)
-        async for stored in self._fabric.walk(DEAD_STREAM, subject_filter):
+        async for stored in self._fabric.walk(DEAD_STREAM, subject_filter, first=seen + 1):
             yield _dead_item(stored)
 
 
@@ -210,12 +244,14 @@ def _stored_item(stored: Stored, event: Event, holding: Held | None) -> Item:
     address = subjects.parse_event_subject(stored.subject).address
     state = EventState.QUEUED if holding is None else holding.state
     attempts = event.attempts if holding is None else holding.attempt
-    return Item(event.id, state, address, stored.time, event, attempts, held=holding)
+    return Item(event.id, state, address, stored.time, event, attempts, held=holding, sequence=stored.sequence)
 
 
 def _deferred_item(address: Address, stored: Stored, event: Event) -> Item:
     returns_at = armed_for(stored.headers)
-    return Item(event.id, EventState.QUEUED, address, stored.time, event, event.attempts, returns_at)
+    return Item(
+        event.id, EventState.QUEUED, address, stored.time, event, event.attempts, returns_at, sequence=stored.sequence
+    )
 
 
 def _dead_item(stored: Stored) -> Item:
@@ -223,7 +259,7 @@ def _dead_item(stored: Stored) -> Item:
     state = EventState.TIMED_OUT if reason == EventState.TIMED_OUT else EventState.DEAD
     event = _event_of(stored)
     attempts = 0 if event is None else event.attempts
-    return Item(event_id, state, address, stored.time, event, attempts, reason=reason)
+    return Item(event_id, state, address, stored.time, event, attempts, reason=reason, sequence=stored.sequence)
 
 
 def _event_of(stored: Stored) -> Event | None:

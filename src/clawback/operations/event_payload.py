@@ -36,16 +36,10 @@ async def read_payload(services: Services, caller: Caller, request: wire.EventPa
             f"offset {offset} and limit {limit} refused: accepted are an offset from 0 and a limit of 1 to"
             f" {MAX_CHARACTERS} characters"
         )
-    known = is_id(request.event_id)  # anybody's text
-    found = await services.inventory.find(caller.profile_id, request.event_id) if known else None
-    if found is None:
-        raise NotFound(
-            f"there is no event {request.event_id[:80]!a} with a payload: it has ended, or never was; event_list shows"
-            " those that wait, are held or are dead"
-        )
+    stored = await _find(services, caller, request.event_id)
     path = request.path or ""
     # In a thread, as a body may be 25 MiB.
-    kind, text = await asyncio.to_thread(_read, found.stored, path)
+    kind, text = await asyncio.to_thread(_read, stored, path)
     part = text[offset : offset + limit]
     answer = {
         "eventId": request.event_id,
@@ -57,6 +51,34 @@ async def read_payload(services: Services, caller: Caller, request: wire.EventPa
     }
     end = offset + len(part)
     return answer | {"nextOffset": end} if part and end < len(text) else answer
+
+
+async def fetch_payload(services: Services, caller: Caller, event_id: str) -> bytes:
+    """
+    Return the whole payload of an event, byte for byte as it was received.
+
+    Raises:
+        NotFound: the profile has no such event, or it has ended.
+        Rejected: it is no event that anybody could read.
+        Unavailable: NATS does not answer.
+    """
+    stored = await _find(services, caller, event_id)
+    try:
+        _, body = await asyncio.to_thread(decode_event, stored.headers, stored.data)
+    except BadPayload as error:
+        raise Rejected("this is no event that anybody could read") from error
+    return body
+
+
+async def _find(services: Services, caller: Caller, event_id: str) -> Stored:
+    known = is_id(event_id)  # anybody's text
+    found = await services.inventory.find(caller.profile_id, event_id) if known else None
+    if found is None:
+        raise NotFound(
+            f"there is no event {event_id[:80]!a} with a payload: it has ended, or never was; event_list shows"
+            " those that wait, are held or are dead"
+        )
+    return found.stored
 
 
 def _read(stored: Stored, path: str) -> tuple[str, str]:

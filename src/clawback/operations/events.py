@@ -12,10 +12,11 @@ from clawback import wire
 from clawback.errors import BadPayload, NotFound, Rejected
 from clawback.fabric.connection import Stored
 from clawback.fabric.events import decode_event
-from clawback.fabric.inventory import LISTED, Found, Item
+from clawback.fabric.inventory import LISTED, START, Found, Item, Position
 from clawback.fabric.subjects import is_id, normalise_tag
 from clawback.model import Address, EventState, HistoryRecord, Priority
 from clawback.operations.caller import Caller, Services
+from clawback.operations.cursors import Page, read_cursor, write_cursor
 from clawback.operations.history import MAX_LIMIT, answer_record, check_limit
 
 MAX_EXTENSION_SECONDS = 24 * 3600
@@ -25,6 +26,9 @@ MAX_DELAY_SECONDS = 30 * 24 * 3600
 """Later than this is a matter for a cron."""
 
 MAX_REASON_CHARACTERS = 1000
+
+CURSOR = "events"
+"""The name of this list in its cursors."""
 
 LANE_EVENTS = 5
 """Of what waits at an address; the rest is counted."""
@@ -106,10 +110,24 @@ async def list_events(services: Services, caller: Caller, request: wire.EventLis
         Rejected: the limit, a state or the tag is none.
         Unavailable: NATS does not answer.
     """
+    return (await page_events(services, caller, request)).items
+
+
+async def page_events(services: Services, caller: Caller, request: wire.EventList, cursor: str | None = None) -> Page:
+    """
+    List the same from where a page before ended. What moves meanwhile may be in two pages or in none.
+
+    Raises:
+        Rejected: the limit, a state, the tag or the cursor is none.
+        Unavailable: NATS does not answer.
+    """
     limit, states = check_limit(request.limit), _check_states(request.states)
     at = None if request.session_tag is None else Address(caller.profile_id, normalise_tag(request.session_tag))
-    items = await services.inventory.oldest(caller.profile_id, limit=limit, states=states, at=at)
-    return [_answer(item) for item in items]
+    seen = START if cursor is None else Position(*read_cursor(CURSOR, len(START), cursor))
+    items = await services.inventory.oldest(caller.profile_id, limit=limit + 1, states=states, at=at, seen=seen)
+    shown = items[:limit]
+    following = write_cursor(CURSOR, *seen.after(shown)) if len(items) > limit else None
+    return Page([_answer(item) for item in shown], following)
 
 
 async def list_lanes(services: Services, caller: Caller) -> list[dict[str, Any]]:

@@ -8,9 +8,13 @@ from clawback.errors import Rejected
 from clawback.fabric.history import FINISHED
 from clawback.model import EventState, HistoryRecord
 from clawback.operations.caller import Caller, Services
+from clawback.operations.cursors import Page, read_cursor, write_cursor
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+
+CURSOR = "history"
+"""The name of this list in its cursors."""
 
 RECORDED = (EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD, EventState.DROPPED, EventState.SKIPPED)
 """The ends. Where an event that has not ended stands is in the streams and not in the history."""
@@ -24,9 +28,25 @@ async def event_history(services: Services, caller: Caller, request: wire.EventH
         Rejected: the limit or a state is none.
         Unavailable: NATS does not answer.
     """
+    return (await page_history(services, caller, request)).items
+
+
+async def page_history(
+    services: Services, caller: Caller, request: wire.EventHistory, cursor: str | None = None
+) -> Page:
+    """
+    List the same from where a page before ended.
+
+    Raises:
+        Rejected: the limit, a state or the cursor is none.
+        Unavailable: NATS does not answer.
+    """
     limit, states = check_limit(request.limit), check_states(request.states)
-    records = await services.history.newest(caller.profile_id, limit=limit, states=states)
-    return [answer_record(record) for record in records]
+    before = None if cursor is None else read_cursor(CURSOR, 1, cursor)[0]
+    found = await services.history.page(caller.profile_id, limit=limit + 1, states=states, before=before)
+    shown = found[:limit]
+    following = write_cursor(CURSOR, shown[-1][0]) if len(found) > limit else None
+    return Page([answer_record(record) for _, record in shown], following)
 
 
 def check_limit(limit: int | None) -> int:
