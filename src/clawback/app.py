@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import uvicorn
 from litestar import Router
@@ -52,11 +52,12 @@ from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
 from clawback.guard import ConnectionLimits, Guard, allow_connections
-from clawback.model import TokenRecord
+from clawback.model import Address, TokenRecord
 from clawback.operations import Caller, Services, perform
 from clawback.protocols import GuardedHttp, GuardedWebSocket
 from clawback.scrape import Scrape, build_metrics
-from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
+from clawback.sessions.dispatcher import Client, Dispatcher, settle_kept_acks
+from clawback.sessions.errands import Errands
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import Watch
@@ -133,14 +134,12 @@ async def open_application(
         events = EventStore(fabric, ledger, shards)
         stacks, lines = Stacks(fabric, shards), Lines(fabric, shards)
         await lines.open()
-        presence = Presence(fabric, Leases(fabric))
-        await presence.open()
+        presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
         withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history)
         settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
-        messages = Messages(fabric, events, presence)
-        await messages.open()
+        messages = await _opened(Messages(fabric, events, presence))
         crons = Crons(fabric, registry, events, history, now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
@@ -154,11 +153,9 @@ async def open_application(
             record = await gate.admit(value, address)
             return token_hash(value), record
 
-        def dispatcher(connection: Connection) -> Dispatcher:
-            default_seconds = partial(registry.timeout_seconds, connection.address.profile_id)
-            return Dispatcher(
-                connection.address, connection, lines, stacks, events, history, default_seconds=default_seconds
-            )
+        def dispatcher(address: Address, client: Client) -> Dispatcher:
+            default_seconds = partial(registry.timeout_seconds, address.profile_id)
+            return Dispatcher(address, client, lines, stacks, events, history, default_seconds=default_seconds)
 
         async def activated(connection: Connection) -> None:
             await registry.keep_messaging(connection.address, allowed=connection.messaging)
@@ -169,8 +166,11 @@ async def open_application(
             verify=verify,
             operate=operate,
             settle_journal=settle_journal,
-            dispatcher=dispatcher,
+            dispatcher=lambda connection: dispatcher(connection.address, connection),
             activated=activated,
+        )
+        errands = await _opened(
+            Errands(fabric, presence, Leases(fabric), stacks, served=bridge.serving, dispatcher=dispatcher)
         )
         services = Services(
             registry,
@@ -187,6 +187,7 @@ async def open_application(
             crons,
             bridge.ask,
             refusals,
+            errands,
         )
         registry.on_token_revoked(bridge.revoke)
         feed, spool = _make_feed(fabric, registry), _open_spool(settings, events, registry)
@@ -228,6 +229,19 @@ def _open_spool(settings: ServerSettings, events: EventStore, registry: Registry
     )
     spool.open()
     return spool
+
+
+class _Opens(Protocol):
+    async def open(self) -> None:
+        """Listen to NATS."""
+
+
+Opens = TypeVar("Opens", bound=_Opens)
+
+
+async def _opened(part: Opens) -> Opens:
+    await part.open()
+    return part
 
 
 def _make_feed(fabric: Fabric, registry: Registry) -> Feed:

@@ -326,7 +326,10 @@ Request = (
     | CronList
     | CronDelete
 )
-HeldRequest = EventExtend | EventDefer | EventFail | EventSeen | EventNext
+HeldEventRequest = EventExtend | EventDefer | EventFail | EventSeen
+"""What is asked about one event that a session holds."""
+
+HeldRequest = HeldEventRequest | EventNext
 """What is asked about events that the caller's own session holds."""
 
 ClientMessage = Auth | Ack | Pong | Request

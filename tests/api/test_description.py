@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import fields
 
 from clawback import wire
-from clawback.api import account, crons, messages, sources, tokens
+from clawback.api import account, crons, events, messages, sources, tokens
 
 BODIES = [
     (account.AccountChange, wire.AccountUpdate),
@@ -20,6 +20,10 @@ BODIES = [
     (crons.NewCron, wire.CronCreate),
     (crons.CronChange, wire.CronUpdate),
     (messages.Message, wire.SessionSend),
+    (events.AckBody, wire.Ack),
+    (events.Extension, wire.EventExtend),
+    (events.Deferral, wire.EventDefer),
+    (events.Failure, wire.EventFail),
 ]
 """What is sent to the API, and the request that it becomes."""
 

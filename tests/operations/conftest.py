@@ -65,6 +65,7 @@ async def services(fabric, withdrawn, asked):
         crons=Crons(fabric, registry, events, History(fabric)),
         ask_session=ask_session,
         refusals=Refusals(fabric),
+        errands=None,
     )
 
 

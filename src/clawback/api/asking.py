@@ -23,7 +23,7 @@ class Asking(NamedTuple):
     services: Services
     caller: Caller
 
-    async def __call__(self, kind: type[wire.Request], **fields: Any) -> Any:  # noqa: ANN401 -- shaped by the request
+    async def __call__(self, kind: type[wire.Request | wire.Ack], **fields: Any) -> Any:  # noqa: ANN401 -- shaped by the request
         """
         Carry out a request of this kind and return the answer's `data`.
 
@@ -32,7 +32,11 @@ class Asking(NamedTuple):
         """
         return await perform(self.services, self.caller, kind(request_id=NO_ID, **fields))
 
-    async def body(self, kind: type[wire.Request], body: Body, **fields: Any) -> Any:  # noqa: ANN401 -- the same
+    def of_session(self, tag: str | None) -> "Asking":
+        """Ask for a session of the caller's, which is not to say over its connection."""
+        return Asking(self.services, structs.replace(self.caller, session_tag=tag))
+
+    async def body(self, kind: type[wire.Request | wire.Ack], body: Body, **fields: Any) -> Any:  # noqa: ANN401 -- the same
         """
         Carry out a request of this kind, with the fields of a body.
 

@@ -4,15 +4,25 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Response, get, post
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from clawback import wire
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import NO_ID, Ask
+from clawback.api.requests import Body
+from clawback.errors import NotFound
+from clawback.fabric.subjects import normalise_tag
 from clawback.model import EventState, Priority
 from clawback.operations.event_payload import DEFAULT_CHARACTERS, MAX_CHARACTERS, fetch_payload
-from clawback.operations.events import MAX_PAYLOAD_CHARACTERS, fetch_event, page_events
+from clawback.operations.events import (
+    MAX_DELAY_SECONDS,
+    MAX_EXTENSION_SECONDS,
+    MAX_PAYLOAD_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    fetch_event,
+    page_events,
+)
 from clawback.operations.history import DEFAULT_LIMIT, MAX_LIMIT
 
 BINARY = "application/octet-stream"
@@ -94,6 +104,65 @@ class PayloadPart(Answer, frozen=True):
     next_offset: Annotated[int, Meta(description="The offset of what follows; absent at the end")] | UnsetType = UNSET
 
 
+class ActiveEvent(Answer, frozen=True):
+    """An event as its session was sent it."""
+
+    event_id: str
+    content: str
+    meta: dict[str, str]
+
+
+class AckBody(Body, frozen=True):
+    """What is to be said of the event in the history."""
+
+    summary: str | None = None
+
+
+class Acked(Answer, frozen=True):
+    """Whether the event ended now; false where it had ended before."""
+
+    event_id: str
+    settled: bool
+
+
+class Extension(Body, frozen=True):
+    """How much more time an event gets."""
+
+    seconds: Annotated[int, Meta(ge=1, le=MAX_EXTENSION_SECONDS)]
+
+
+class Extended(Answer, frozen=True):
+    """The event that got more time, and how much."""
+
+    event_id: str
+    seconds: int
+
+
+class Deferral(Body, frozen=True):
+    """How long an event is put off; left out: to the end of its line at once."""
+
+    delay_seconds: Annotated[int, Meta(ge=0, le=MAX_DELAY_SECONDS)] | None = None
+
+
+class Deferred(Answer, frozen=True):
+    """The event that was put off, and for how long."""
+
+    event_id: str
+    delay_seconds: int
+
+
+class Failure(Body, frozen=True):
+    """Why the event could not be taken."""
+
+    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS)] | None = None
+
+
+class Failed(Answer, frozen=True):
+    """The event that was handed back."""
+
+    event_id: str
+
+
 class Replay(Answer, frozen=True):
     """A new event that was made of a dead letter."""
 
@@ -125,6 +194,11 @@ PART = {
     "text": "6dcb09b5b57875f334f61aebed695e2e4193db5e",
     "offset": 0,
     "totalCharacters": 40,
+}
+ACTIVE = {
+    "eventId": EXAMPLE["eventId"],
+    "content": '/review\n\n{"action": "opened"}',
+    "meta": {"source": "webhook", "eventId": EXAMPLE["eventId"], "priority": "normal", "attempt": "1"},
 }
 REPLAY = {"eventId": "evt_v4d2k6bqj3s7x5nwz2m8c9h1fa", "replay": EXAMPLE["eventId"]}
 
@@ -159,6 +233,25 @@ class EventController(Controller):
         request = wire.EventList(request_id=NO_ID, states=asked, session_tag=session_tag, limit=limit)
         page = await page_events(ask.services, ask.caller, request, cursor)
         return {"items": page.items, "nextCursor": page.cursor}
+
+    @get(
+        "/active",
+        operation_id="event_next",
+        summary="Show a session's active event",
+        responses=documented(200, ActiveEvent, ACTIVE, 404),
+    )
+    async def active(
+        self,
+        ask: Ask,
+        session_tag: Annotated[
+            str | None, QueryParameter(name="sessionTag", description="Which session; left out: the one without a tag")
+        ] = None,
+    ) -> object:
+        """Show the event that a session works on, connected or not, as it was sent. That is no delivery."""
+        answer = await ask.of_session(normalise_tag(session_tag))(wire.EventNext)
+        if answer is None:
+            raise NotFound("no event is active there; GET /api/v1/events shows what waits")
+        return answer
 
     @get(
         "/{event_id:str}",
@@ -214,6 +307,54 @@ class EventController(Controller):
     ) -> object:
         """Read what stands at a path of a payload: a string as it is, all else as JSON."""
         return await ask(wire.EventPayload, event_id=event_id, path=path, offset=offset, limit=limit)
+
+    @post(
+        "/{event_id:str}/ack",
+        operation_id="event_ack",
+        summary="End an event",
+        status_code=200,
+        responses=documented(200, Acked, {"eventId": EXAMPLE["eventId"], "settled": True}, 404, 409, body=True),
+    )
+    async def ack(self, ask: Ask, event_id: FromPath[str], data: JSONBody[AckBody]) -> object:
+        """
+        End an event that a session holds, connected or not, as the session's own ack would; the next one leaves.
+
+        The session is told to let go of it. An event that has timed out stays so, and keeps the summary.
+        """
+        return await ask(wire.Ack, event_id=event_id, summary=data.summary or "")
+
+    @post(
+        "/{event_id:str}/extend",
+        operation_id="event_extend",
+        summary="Give an event more time",
+        status_code=200,
+        responses=documented(200, Extended, {"eventId": EXAMPLE["eventId"], "seconds": 600}, 404, 409, body=True),
+    )
+    async def extend(self, ask: Ask, event_id: FromPath[str], data: JSONBody[Extension]) -> object:
+        """Give an event that a session holds more time before it times out."""
+        return await ask.body(wire.EventExtend, data, event_id=event_id)
+
+    @post(
+        "/{event_id:str}/defer",
+        operation_id="event_defer",
+        summary="Put an event off",
+        status_code=200,
+        responses=documented(200, Deferred, {"eventId": EXAMPLE["eventId"], "delaySeconds": 60}, 404, 409, body=True),
+    )
+    async def defer(self, ask: Ask, event_id: FromPath[str], data: JSONBody[Deferral]) -> object:
+        """Put an event that a session holds back at the end of its line, now or after a while. The session lets go."""
+        return await ask.body(wire.EventDefer, data, event_id=event_id)
+
+    @post(
+        "/{event_id:str}/fail",
+        operation_id="event_fail",
+        summary="Hand an event back",
+        status_code=200,
+        responses=documented(200, Failed, {"eventId": EXAMPLE["eventId"]}, 404, 409, body=True),
+    )
+    async def fail(self, ask: Ask, event_id: FromPath[str], data: JSONBody[Failure]) -> object:
+        """Say that a session could not take an event: it is delivered again, the third time it is a dead letter."""
+        return await ask.body(wire.EventFail, data, event_id=event_id)
 
     @post(
         "/{event_id:str}/replay",

@@ -67,3 +67,18 @@ class Stacks:
         """
         stacks = await self._fabric.get_last_many("STACK", subjects.stack_filter(profile_id))
         return {held.sequence: held for stack in stacks for held in _decoder.decode(stack.data)}
+
+    async def holder(self, profile_id: str, event_id: str) -> Address | None:
+        """
+        Find where a session of a profile holds an event that has not ended; what is being put back is held no more.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        stream = subjects.event_stream(subjects.shard_of(profile_id, self._shards))
+        for stack in await self._fabric.get_last_many("STACK", subjects.stack_filter(profile_id)):
+            for held in _decoder.decode(stack.data):
+                if held.event_id == event_id and held.returns_at is None:
+                    ended = await self._fabric.get(stream, sequence=held.sequence) is None
+                    return None if ended else subjects.parse_stack_subject(stack.subject)
+        return None

@@ -208,6 +208,19 @@ def stack_subject(address: Address) -> str:
     return f"stack.{address.profile_id}.{tag_token(address.tag)}"
 
 
+def parse_stack_subject(subject: str) -> Address:
+    """
+    Read whose stack a subject remembers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kind, profile_id, tag = subject.split(".")
+    if kind != "stack":
+        raise ValueError(f"not the subject of a stack: {subject!r}")
+    return Address(profile_id, parse_tag_token(tag))
+
+
 def stack_filter(profile_id: str) -> str:
     """Match what the sessions of a profile hold."""
     return f"stack.{profile_id}.*"

@@ -24,6 +24,7 @@ from clawback.operations.crons import (
 )
 from clawback.operations.event_payload import read_payload
 from clawback.operations.events import (
+    ack_event,
     defer_event,
     extend_event,
     fail_event,
@@ -42,7 +43,8 @@ __all__ = ["OPERATIONS", "Caller", "Services", "perform"]
 
 Operation = Callable[[Services, Caller, Any], Awaitable[Any]]
 
-OPERATIONS: dict[type[wire.Request], Operation] = {
+OPERATIONS: dict[type[wire.Request | wire.Ack], Operation] = {
+    wire.Ack: ack_event,
     wire.SourceCreate: create_source,
     wire.SourceList: list_sources,
     wire.SourceUpdate: update_source,
@@ -74,7 +76,7 @@ OPERATIONS: dict[type[wire.Request], Operation] = {
 }
 
 
-async def perform(services: Services, caller: Caller, request: wire.Request) -> Any:  # noqa: ANN401 - shaped by the request
+async def perform(services: Services, caller: Caller, request: wire.Request | wire.Ack) -> Any:  # noqa: ANN401 - shaped by the request
     """
     Carry out a request and return the answer's `data`.
 

@@ -82,13 +82,24 @@ class Scheduler(Protocol):
         """List the next instants at which a cron is due."""
 
 
+class Errands(Protocol):
+    """What the operations need of events that some session holds; sessions/errands.py has it."""
+
+    async def carry_out(self, profile_id: str, request: wire.HeldEventRequest | wire.Ack) -> bool:
+        """Do what is asked about an event of a profile; False where no session holds it."""
+
+    async def active(self, address: Address) -> wire.EventFrame | None:
+        """Show the active event of a session."""
+
+
 class Services(Struct, frozen=True):
     """
     What the operations work with, handed over by the composition root.
 
     `public_url` has no slash at its end. `sessions` lists a profile's connections on all servers, `withdraw` moves what
     waits of a deleted source to the dead letters (profile id, source id), `take_over` makes a connection, by its id,
-    the active one of its session, `ask_session` asks a connection by its id about an event that its session holds.
+    the active one of its session, `ask_session` asks a connection by its id about an event that its session holds,
+    `errands` has it done for who asks over no connection.
     """
 
     registry: Registry
@@ -105,6 +116,7 @@ class Services(Struct, frozen=True):
     crons: Scheduler
     ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
     refusals: Refusals
+    errands: Errands
 
 
 UNREADABLE = "its stored record cannot be read: it was damaged, or a newer server wrote it"

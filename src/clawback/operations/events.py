@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clawback import wire
-from clawback.errors import BadPayload, NotFound, Rejected
+from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric.connection import Stored
 from clawback.fabric.events import decode_event
 from clawback.fabric.inventory import LISTED, START, Found, Item, Position
@@ -47,7 +47,7 @@ async def extend_event(services: Services, caller: Caller, request: wire.EventEx
         Rejected: the seconds are too few or too many, or the session does not hold the event.
     """
     _check_seconds("seconds", request.seconds, 1, MAX_EXTENSION_SECONDS)
-    await services.ask_session(caller.connection_id, request)
+    await _ask_holder(services, caller, request)
     return {"eventId": request.event_id, "seconds": request.seconds}
 
 
@@ -61,7 +61,7 @@ async def defer_event(services: Services, caller: Caller, request: wire.EventDef
     """
     if request.delay_seconds is not None:
         _check_seconds("delaySeconds", request.delay_seconds, 0, MAX_DELAY_SECONDS)
-    await services.ask_session(caller.connection_id, request)
+    await _ask_holder(services, caller, request)
     return {"eventId": request.event_id, "delaySeconds": request.delay_seconds or 0}
 
 
@@ -75,7 +75,7 @@ async def fail_event(services: Services, caller: Caller, request: wire.EventFail
     """
     if request.reason is not None and len(request.reason) > MAX_REASON_CHARACTERS:
         raise Rejected(f"the reason has {len(request.reason)} characters: accepted are {MAX_REASON_CHARACTERS}")
-    await services.ask_session(caller.connection_id, request)
+    await _ask_holder(services, caller, request)
     return {"eventId": request.event_id}
 
 
@@ -87,8 +87,49 @@ async def note_seen(services: Services, caller: Caller, request: wire.EventSeen)
         Rejected: the session does not hold the event.
         Unavailable: not known to be noted.
     """
-    await services.ask_session(caller.connection_id, request)
+    await _ask_holder(services, caller, request)
     return {"eventId": request.event_id}
+
+
+async def ack_event(services: Services, caller: Caller, request: wire.Ack) -> dict[str, Any]:
+    """
+    End an event that a session of the caller's profile holds, as its own ack would; for who asks over no connection.
+
+    `settled` is false where it had ended before. If it has timed out, the summary is recorded against it.
+
+    Raises:
+        NotFound: the profile has no such event, or has forgotten it.
+        Conflict: it waits, and nobody can have done what nobody was given.
+        Unavailable: not known to be done; doing it again does no harm.
+    """
+    settled = await services.errands.carry_out(caller.profile_id, request)
+    if not settled:
+        state, address = await _look_up(services, caller, request.event_id)
+        if state in (EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED):
+            raise Conflict(f"event {request.event_id} is {state}, and no session holds it: only what is held is acked")
+        if state is EventState.TIMED_OUT:
+            await services.history.add_late_acks(address, {request.event_id: request.summary})
+    return {"eventId": request.event_id, "settled": settled}
+
+
+async def _ask_holder(services: Services, caller: Caller, request: wire.HeldEventRequest) -> None:
+    """Ask the caller's session about an event that it holds, or whichever does where the caller is none."""
+    if caller.connection_id is not None:
+        await services.ask_session(caller.connection_id, request)
+    elif not await services.errands.carry_out(caller.profile_id, request):
+        state, _ = await _look_up(services, caller, request.event_id)
+        raise Conflict(f"event {request.event_id} is {state}, and no session holds it")
+
+
+async def _look_up(services: Services, caller: Caller, event_id: str) -> tuple[EventState, Address]:
+    """Say where an event is that no session holds, and at which address."""
+    found = await services.inventory.find(caller.profile_id, event_id) if is_id(event_id) else None
+    if found is not None:
+        return found.item.state, found.item.address
+    records = await services.history.of_event(caller.profile_id, event_id)
+    if not records:
+        raise NotFound(f"there is no event {event_id[:80]!a}; event_list and event_history show those there are")
+    return records[-1].state, Address(caller.profile_id, records[-1].session_tag)
 
 
 async def next_event(services: Services, caller: Caller, request: wire.EventNext) -> dict[str, Any] | None:
@@ -98,7 +139,10 @@ async def next_event(services: Services, caller: Caller, request: wire.EventNext
     Raises:
         Rejected: the connection stands by, so it has no events.
     """
-    frame = await services.ask_session(caller.connection_id, request)
+    if caller.connection_id is None:
+        frame = await services.errands.active(Address(caller.profile_id, caller.session_tag))
+    else:
+        frame = await services.ask_session(caller.connection_id, request)
     return None if frame is None else {"eventId": frame.id, "content": frame.content, "meta": frame.meta}
 
 

@@ -88,6 +88,8 @@ class Dispatcher:
         # Lines that were said to hold something, and not found empty since.
         self._promised: set[Priority] = set()
         self._acks: dict[str, list[wire.Ack]] = {}
+        # Others than the client who wait for an ack of theirs.
+        self._settled: dict[str, list[asyncio.Future[bool]]] = {}
         self._reasons: dict[str, str] = {}
         # What has ended, and is confirmed only after what that lets out.
         self._confirm_later: list[str] = []
@@ -129,6 +131,49 @@ class Dispatcher:
                 return await self._active_event()
         return None
 
+    async def carry_out(self, request: wire.HeldEventRequest | wire.Ack) -> bool:
+        """
+        Do what somebody else than the client asks about an event that the session holds; False where it does not.
+
+        The client is told to let go of it first, but for more time: what it is given next must not find it busy.
+
+        Raises:
+            Unavailable: the session ended or moved first; look before doing it again.
+        """
+        keeps = isinstance(request, wire.EventExtend | wire.EventSeen)
+        if self._client.names_events and not keeps:
+            await self._client.send(wire.TimedOut(request.event_id))
+        if isinstance(request, wire.Ack):
+            settled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._settled.setdefault(request.event_id, []).append(settled)
+            # Without the id of a request: it is not the client's, and is not answered to it.
+            self.ack(wire.Ack(request.event_id, request.summary))
+            return await settled
+        try:
+            await self.answer(request)
+        except Rejected:
+            return False
+        return True
+
+    async def visit(self, request: wire.HeldEventRequest | wire.Ack) -> bool:
+        """
+        Do one such thing for a session that nobody is connected for; call instead of `run`, holding its lease.
+
+        Raises:
+            Unavailable: NATS did not answer when it was time to stop.
+        """
+        await self._restore(frozenset())
+        done = asyncio.create_task(self.carry_out(request), name="what a visitor asks")
+        try:
+            # Not started, so the lane does as it is told and delivers nothing.
+            if (happened := await self._inbox.get()) is not None:
+                await self._happened(happened)
+                return await done
+            raise Unavailable("the session was asked for by a connection; look before you repeat it")
+        finally:
+            done.cancel()
+            await asyncio.wait([done])
+
     def wake(self, priority: Priority) -> None:
         """Say that an event may wait in a line."""
         self._promised.add(priority)
@@ -160,6 +205,10 @@ class Dispatcher:
                         Unavailable("this session was taken over or is ending; look before you repeat it")
                     )
             self._wishes.clear()
+            for settled in (each for waiting in self._settled.values() for each in waiting):
+                if not settled.done():
+                    settled.set_exception(Unavailable("the session ended or moved before the ack was confirmed"))
+            self._settled.clear()
 
     async def _wish(self, wish: rules.Wish) -> None:
         """Ask something of the lane and wait until it is done, or refused."""
@@ -176,13 +225,16 @@ class Dispatcher:
             return None
         return build_event_frame(event, body, held, names_events=self._client.names_events)
 
-    async def _begin(self, client_holds: frozenset[str]) -> None:
+    async def _restore(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
         restored = await self._insist(lambda: self._stacks.restore(self._address))
         for _, stored in restored:
             event, body = decode_event(stored.headers, stored.data)
             self._known[event.id], self._bodies[event.id] = event, body
         self._lane = rules.Lane((held for held, _ in restored), client_holds, self._manners)
+
+    async def _begin(self, client_holds: frozenset[str]) -> None:
+        await self._restore(client_holds)
         kept = {held.event_id for held in self._lane.stack if held.returns_at is None}
         for gone in client_holds - kept:
             await self._client.send(wire.TimedOut(gone))
@@ -474,6 +526,9 @@ class Dispatcher:
 
     async def _answer(self, event_id: str, *, settled: bool) -> None:
         """Confirm acks to a client that asked for it; one of an event that is not held here ended before."""
+        for waiting in self._settled.pop(event_id, ()):
+            if not waiting.done():
+                waiting.set_result(settled)
         for ack in self._acks.pop(event_id, ()):
             if ack.request_id is not None:
                 await self._client.send(wire.Response(ack.request_id, {"eventId": event_id, "settled": settled}))

@@ -295,6 +295,10 @@ class Bridge:
         active = len(self._dispatchers)
         return {"active": active, "standby": len(self._connections) - active}
 
+    def serving(self, address: Address) -> Dispatcher | None:
+        """Return the dispatcher of a session that this server serves."""
+        return next((each for of, each in self._dispatchers.items() if of.address == address), None)
+
     def revoke(self, token_hash: str) -> None:
         """Close every connection that was opened with a token that is revoked now."""
         for connection in self._connections:
