@@ -17,11 +17,14 @@ import prometheus_client
 from litestar import Request, Response, get
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 
 from clawback import metrics
+from clawback.api.answers import Problem
 from clawback.errors import Unavailable
 from clawback.fabric.connection import Fabric
 from clawback.fabric.depths import Depths, read_depths
+from clawback.problems import CONTENT_TYPE
 from clawback.sessions.socket import Bridge
 from clawback.settings import Network
 
@@ -84,7 +87,15 @@ def _tell(depths: Depths) -> None:
 def build_metrics(scrape: Scrape, token: str | None, proxies: Sequence[Network]) -> HTTPRouteHandler:
     """Build the page: for the bearer of `token` where there is one, and for this machine unless `proxies` are set."""
 
-    @get("/metrics", summary="Prometheus metrics, for this machine or a metrics token: they name profiles")
+    @get(
+        "/metrics",
+        summary="Prometheus metrics, for this machine or a metrics token: they name profiles",
+        responses={
+            200: ResponseSpec(str, generate_examples=False, description="Prometheus text", media_type="text/plain"),
+            401: _refused("Not the bearer of metrics_token"),
+            403: _refused("Not from this machine, and no metrics_token is set"),
+        },
+    )
     async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not (_bears(request, token) or (not proxies and _is_local(request))):
             if token is not None:
@@ -98,6 +109,10 @@ def build_metrics(scrape: Scrape, token: str | None, proxies: Sequence[Network])
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     return page
+
+
+def _refused(description: str) -> ResponseSpec:
+    return ResponseSpec(Problem, generate_examples=False, description=description, media_type=CONTENT_TYPE)
 
 
 def _bears(request: Request[Any, Any, Any], token: str | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Litestar, Response, get
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from litestar.types import ControllerRouterHandler
 
@@ -26,7 +27,11 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | No
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
-    @get("/readyz", summary="Whether events can be taken and delivered now")
+    @get(
+        "/readyz",
+        summary="Whether events can be taken and delivered now",
+        responses={503: ResponseSpec(dict[str, str], generate_examples=False, description="Not now: see `reason`")},
+    )
     async def readyz() -> Response[dict[str, str]]:
         reason = await fabric.check()
         kept = spool.describe() if spool is not None else None

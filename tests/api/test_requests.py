@@ -86,6 +86,19 @@ async def test_a_body_that_does_not_come_is_given_up(house, monkeypatch):
     assert b"the body did not come within" in answer
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/account", {"GET", "PATCH"}), ("/tokens/x", {"GET", "DELETE"}), ("/events/x/ack", {"POST"})],
+)
+async def test_options_are_the_methods_of_the_path(web, path, methods):
+    """All of them, for everybody; no other site is let in by it."""
+    answer = await web.options(f"/api/v1{path}", headers={"Origin": "https://example.com"})
+
+    assert answer.status_code == 204
+    assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
 async def test_unknown_paths_and_methods_are_problems(web, house):
     """As on every other page."""
     headers = {"Authorization": f"Bearer {house.token.value}"}

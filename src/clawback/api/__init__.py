@@ -17,7 +17,7 @@ from clawback.api.crons import CronController
 from clawback.api.events import EventController
 from clawback.api.history import HistoryController
 from clawback.api.messages import MessageController
-from clawback.api.requests import MAX_BODY_BYTES, ApiRequest
+from clawback.api.requests import MAX_BODY_BYTES, ApiRequest, answering_options
 from clawback.api.sessions import SessionController
 from clawback.api.sources import SourceController
 from clawback.api.stream import build_stream
@@ -46,7 +46,7 @@ def build_api(services: Services, gate: Gate, feed: Feed) -> Router:
         route_handlers=[*CONTROLLERS, build_stream(services, feed)],
         dependencies={"ask": Provide(asking_of(services), sync_to_thread=False)},
         # A function, because Litestar copies what it is given, and a gate is one.
-        middleware=[lambda app: BearerAuthentication(app, gate)],
+        middleware=[answering_options, lambda app: BearerAuthentication(app, gate)],
         request_class=ApiRequest,
         request_max_body_size=MAX_BODY_BYTES,
         # Some answers hold a token or a secret, and all of them are somebody's.

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from clawback import __version__
 from clawback.api.answers import Answer
-from clawback.api.requests import Body
+from clawback.api.requests import MEDIA_TYPE, Body
 
 INTRODUCTION = (
     "What the tools of a session do, for programs and people without one. Every operation under /api/v1"
@@ -79,9 +79,12 @@ def build_openapi_config() -> OpenAPIConfig:
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Put msgspec's schemas into Litestar's document, and write the parameters of paths as the wire has its names."""
     _, schemas = msgspec.json.schema_components(_shapes(), ref_template=_REFERENCE)
-    components = document["components"]
-    paths = {_camel(path): _with_camel_parameters(item) for path, item in document["paths"].items()}
-    return document | {"paths": paths, "components": components | {"schemas": components["schemas"] | schemas}}
+    schemas = document["components"]["schemas"] | schemas
+    paths = {
+        _camel(path): {method: _complete_operation(operation, schemas) for method, operation in item.items()}
+        for path, item in document["paths"].items()
+    }
+    return document | {"paths": paths, "components": document["components"] | {"schemas": schemas}}
 
 
 def _shapes() -> list[type[Struct]]:
@@ -92,14 +95,15 @@ def _subclasses(base: type[Struct]) -> list[type[Struct]]:
     return [found for each in base.__subclasses__() for found in (each, *_subclasses(each))]
 
 
-def _with_camel_parameters(item: dict[str, Any]) -> dict[str, Any]:
-    return {
-        method: operation
-        | {"parameters": [parameter | {"name": _camel(parameter["name"])} for parameter in operation["parameters"]]}
-        if "parameters" in operation
-        else operation
-        for method, operation in item.items()
-    }
+def _complete_operation(operation: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    completed = dict(operation)
+    if "parameters" in operation:
+        completed["parameters"] = [each | {"name": _camel(each["name"])} for each in operation["parameters"]]
+    if "requestBody" in operation:
+        name = operation["requestBody"]["content"][MEDIA_TYPE]["schema"]["$ref"].rpartition("/")[2]
+        # No body is an object without fields.
+        completed["requestBody"] = operation["requestBody"] | {"required": bool(schemas[name].get("required"))}
+    return completed
 
 
 def _camel(name: str) -> str:

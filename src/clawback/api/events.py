@@ -31,7 +31,10 @@ Limit = Annotated[
     int | None,
     QueryParameter(ge=1, le=MAX_LIMIT, description=f"How many to show at most; {DEFAULT_LIMIT} where it is left out"),
 ]
-Cursor = Annotated[str | None, QueryParameter(description="nextCursor of the page before; the first page has none")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(pattern="^[A-Za-z0-9_-]+$", description="nextCursor of the page before; the first page has none"),
+]
 NextCursor = Annotated[str | None, Meta(description="The cursor of the next page; null: this is the last")]
 
 
@@ -218,8 +221,8 @@ class EventController(Controller):
         self,
         ask: Ask,
         states: Annotated[
-            list[str] | None,
-            QueryParameter(name="state", description="queued, offered, timed_out or dead; several times for several"),
+            list[Literal["queued", "offered", "claimed", "timed_out", "dead"]] | None,
+            QueryParameter(name="state", description="Only these; all of them where it is left out"),
         ] = None,
         session_tag: Annotated[
             str | None,
@@ -229,8 +232,9 @@ class EventController(Controller):
         cursor: Cursor = None,
     ) -> object:
         """List events that have not ended well, those first that are where they are for the longest time."""
-        asked = tuple(states) if states else None
-        request = wire.EventList(request_id=NO_ID, states=asked, session_tag=session_tag, limit=limit)
+        request = wire.EventList(
+            request_id=NO_ID, states=tuple(states) if states else None, session_tag=session_tag, limit=limit
+        )
         page = await page_events(ask.services, ask.caller, request, cursor)
         return {"items": page.items, "nextCursor": page.cursor}
 
@@ -295,7 +299,8 @@ class EventController(Controller):
             str | None,
             QueryParameter(description="Dotted, such as pull_request.head.sha; without one the whole payload"),
         ] = None,
-        offset: Annotated[int | None, QueryParameter(ge=0, description="Characters to leave out")] = None,
+        # More than -1, as Litestar does not describe a limit of 0.
+        offset: Annotated[int | None, QueryParameter(gt=-1, description="Characters to leave out")] = None,
         limit: Annotated[
             int | None,
             QueryParameter(

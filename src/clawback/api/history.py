@@ -1,7 +1,7 @@
 """`/history`: how events ended."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import Controller, get
 from litestar.params import QueryParameter
@@ -71,12 +71,8 @@ class HistoryController(Controller):
         self,
         ask: Ask,
         states: Annotated[
-            list[str] | None,
-            QueryParameter(
-                name="state",
-                description="acked, timed_out, dead (these where it is left out), dropped or skipped; several times for"
-                " several",
-            ),
+            list[Literal["acked", "timed_out", "dead", "dropped", "skipped"]] | None,
+            QueryParameter(name="state", description="Only these; acked, timed_out and dead where it is left out"),
         ] = None,
         limit: Limit = None,
         cursor: Cursor = None,
