@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench faults claude browser lock clean
+.PHONY: run test lint types bench faults fuzz claude browser lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
@@ -24,6 +24,12 @@ bench: $(VENV)/.ready-dev
 faults: $(VENV)/.ready-dev
 	FAULT_ROUNDS=20 $(BIN)/pytest tests/faults $(ARGS)
 
+# schemathesis over the API. Its packages are kept apart: they would bring a plug-in into every run of pytest.
+FUZZ := .venv-fuzz
+
+fuzz: $(VENV)/.ready-dev $(FUZZ)/.ready
+	PYTHONPATH=tests $(BIN)/python tests/api/fuzz.py $(ARGS)
+
 # With the real Claude Code, offline: needs its npm package and tmux, and says so.
 CLAUDE_PROGRAM ?= $(shell command -v claude)
 
@@ -39,12 +45,14 @@ lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) --group build -o requirements.lock
 	$(COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE_ONLY) requirements-fuzz.in -o requirements-fuzz.lock
 
-COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
-	--python-version 3.11 pyproject.toml
+COMPILE_ONLY := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	--python-version 3.11
+COMPILE := $(COMPILE_ONLY) pyproject.toml
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Clawback needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -60,4 +68,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(FUZZ)/.ready: requirements-fuzz.lock
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	@touch $@
