@@ -302,7 +302,8 @@ class HistoryRecord(Record, frozen=True):
     """
     How one event ended, or is: one entry of `event_history`.
 
-    `duration_ms` runs from the last delivery to the end. `created_at` is when the event was accepted; older records
+    `duration_ms` runs from the last delivery to the end. `seen_at` is when that delivery was known to have reached the
+    model, None where it was not. `created_at` is when the event was accepted; older records
     have none.
     """
 
@@ -320,6 +321,7 @@ class HistoryRecord(Record, frozen=True):
     session_tag: str | None = None
     reason: str | None = None
     created_at: datetime | None = None
+    seen_at: datetime | None = None
 
 
 class Refusal(Record, frozen=True):

@@ -159,6 +159,18 @@ def test_a_dead_letter_whose_record_is_gone_still_says_why():
     assert build_timeline(item, [])[-1] == {"state": "dead", "at": NOW, "reason": "crash_loop"}
 
 
+def test_an_event_that_was_seen_and_ended_tells_both():
+    """From its record alone, in the order in which it happened."""
+    seen_at = NOW - timedelta(seconds=1)
+    record = HistoryRecord("evt_a", "webhook", EventState.ACKED, NOW, duration_ms=3000, attempts=1, seen_at=seen_at)
+
+    assert build_timeline(None, [record]) == [
+        {"state": "offered", "at": NOW - timedelta(seconds=3), "attempt": 1},
+        {"state": "claimed", "at": seen_at},
+        {"state": "acked", "at": NOW},
+    ]
+
+
 def test_a_late_ack_is_no_second_end():
     """It is known of the time-out by its summary."""
     record = HistoryRecord("evt_a", "webhook", EventState.TIMED_OUT, NOW, reason="timed_out")

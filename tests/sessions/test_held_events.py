@@ -151,14 +151,20 @@ async def test_an_event_that_was_seen_is_claimed(url, token, fabric):
         answers = [await peer.ask("event_seen", eventId=event.id) for _ in range(2)]
         after = await states(peer)
         narrowed = await states(peer, states=["claimed"])
+        other = await publish(fabric, peer, "two")
     async with joined(url, token, "builds") as heir:
         await heir.event()
         again = await states(heir)
+        await heir.ask("event_seen", eventId=event.id)
+        await heir.ack(heir.events[0])
+        await heir.ack(await heir.event(2))
+        second, first = await heir.ask("event_history")
 
     assert "event_seen" in peer.welcome["features"]
     assert answers == [{"eventId": event.id}] * 2
     assert (before, after, narrowed) == ({event.id: "offered"}, {event.id: "claimed"}, {event.id: "claimed"})
-    assert again == {event.id: "offered"}
+    assert again == {event.id: "offered", other.id: "queued"}
+    assert (first["eventId"], "seenAt" in first, "seenAt" in second) == (event.id, True, False)
 
 
 # --- later --------------------------------------------------------------------------------------------------------

@@ -236,6 +236,8 @@ def build_timeline(item: Item | None, records: Sequence[HistoryRecord]) -> list[
         if record.duration_ms:
             delivered_at = record.completed_at - timedelta(milliseconds=record.duration_ms)
             steps.append({"state": EventState.OFFERED.value, "at": delivered_at, "attempt": record.attempts})
+        if record.seen_at is not None:
+            steps.append({"state": EventState.CLAIMED.value, "at": record.seen_at})
         ended = {"state": record.state.value, "at": record.completed_at}
         steps.append(ended | {k: v for k, v in (("reason", record.reason), ("summary", record.summary)) if v})
     if item is not None and item.held is not None and item.held.delivered_at:

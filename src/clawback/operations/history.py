@@ -100,4 +100,5 @@ def answer_record(record: HistoryRecord) -> dict[str, Any]:
         "sessionTag": record.session_tag,
         "state": record.state.value,
     }
-    return answer if record.reason is None else answer | {"reason": record.reason}
+    optional = {"seenAt": record.seen_at, "reason": record.reason}
+    return answer | {name: value for name, value in optional.items() if value is not None}

@@ -591,4 +591,5 @@ def end_record(
         session_tag=tag,
         reason=reason,
         created_at=event.created_at,
+        seen_at=datetime.fromtimestamp(held.seen_at, UTC) if held.seen_at else None,
     )

@@ -16,6 +16,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 STATES = {
     "queued": "waiting",
     "offered": "in flight",
+    "claimed": "seen",
     "acked": "acked",
     "timed_out": "timed out",
     "dead": "dead letter",
