@@ -356,7 +356,9 @@ async def test_a_hook_without_a_channel_says_nothing(session, name):
     assert not session.run_directory.exists()
 
 
-@pytest.mark.parametrize("raw", [b"", b"no json", b'{"prompt": 7, "transcript_path": []}', b"[1]", b"\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"no json", b'{\n"prompt": "x"\n}', b'{"prompt": 7, "transcript_path": []}', b"[1]", b"\xff"]
+)
 async def test_a_hook_that_is_told_nonsense_fails_no_turn(session, config, raw):
     """Nor the channel."""
     async with Claude(config) as claude:

@@ -10,6 +10,7 @@ from clawback.channel.ways import (
     PATIENCE_SECONDS,
     PROVIDER_VARIABLES,
     PUSHING,
+    Acked,
     Closed,
     Failed,
     Kept,
@@ -171,6 +172,19 @@ def test_without_a_witness_an_event_goes_one_way():
 
     assert (alone, ways.wait_seconds(100.0)) == ([], None)
     assert sends(ways.handle(Witnessed(), 101.0)) == [("a", INBOX, True)]
+
+
+def test_hooks_that_are_switched_off_are_no_witness():
+    """An ack came and no hook had run: what follows goes by one way, and not by each in turn."""
+    ways = plugin(CHANNEL, INBOX)
+    ways.handle(Shown("a"), 0.0)
+    acked = ways.handle(Acked("a"), 1.0)
+    ways.handle(Kept(frozenset()), 1.0)
+    ways.handle(Shown("b"), 2.0)
+    silent = ways.handle(Ticked(), 2.0 + LATE)
+
+    assert (acked, silent, ways.in_use) == ([], [], CHANNEL)
+    assert sends(ways.handle(Witnessed(), 20.0)) == [("b", INBOX, True)], "they are on after all"
 
 
 def test_what_ended_is_forgotten():

@@ -21,7 +21,8 @@ def main(name: str) -> int:
     told = sys.stdin.buffer.read().strip() or b"{}"
     pid = rendezvous.claude_pid()
     try:
-        answer = _ask(pid, b'{"hook":"%s","input":%s}\n' % (name.encode(), told))
+        # To the channel it is one line; in JSON a line break is no more than a space.
+        answer = _ask(pid, b'{"hook":"%s","input":%s}\n' % (name.encode(), told.replace(b"\n", b" ")))
     except OSError:
         if name == STARTS:
             with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ from clawback.channel import fence, queue, transcript
 from clawback.channel.link import Link
 from clawback.channel.ways import (
     PATIENCE_SECONDS,
+    Acked,
     Closed,
     Failed,
     Input,
@@ -152,8 +153,8 @@ class Reach:
         self._tell(Kept(event_ids))
 
     def acknowledged(self, event_id: str) -> None:
-        """Take an ack for a proof: it says by which way the next event goes. The server is told by the ack itself."""
-        self._ways.handle(Seen(event_id), time.monotonic())
+        """Take an ack for a proof: it says by which way the next event goes."""
+        self._tell(Acked(event_id))
 
     def has_seen(self, event_id: str) -> bool:
         """Say whether an event is known to have arrived."""

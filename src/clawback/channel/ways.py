@@ -13,7 +13,7 @@ Rules
 4.  While Claude is in a turn, what arrives waits for a pause: then the patience is BUSY_SECONDS, and it begins anew
     when the turn ends. An end may not be told (Esc), which only costs patience.
 5.  Without a witness there is no proof: where the plugin's hooks are not installed (the program alone), events go by
-    the first way and no other.
+    the first way and no other. So they do where the hooks are switched off: an ack came, and no hook had run.
 6.  What was not seen by any way stays to be asked for: by the hook of the next prompt or of the end of the turn, which
     tell Claude of it, and by the tool event_next.
 
@@ -85,6 +85,12 @@ class Seen(Struct, frozen=True):
     way: Way | None = None
 
 
+class Acked(Struct, frozen=True):
+    """The model acknowledged an event, so it had arrived; the server is told that already."""
+
+    event_id: str
+
+
 class Failed(Struct, frozen=True):
     """An event could not be written to a way."""
 
@@ -130,7 +136,7 @@ class Ticked(Struct, frozen=True):
     """Time has passed: `wait_seconds` is over."""
 
 
-Input = Shown | Seen | Failed | Kept | Opened | Closed | Witnessed | TurnBegan | TurnEnded | Restarted | Ticked
+Input = Shown | Seen | Acked | Failed | Kept | Opened | Closed | Witnessed | TurnBegan | TurnEnded | Restarted | Ticked
 
 # --- commands: what to do ------------------------------------------------------------------------------------------
 
@@ -180,6 +186,7 @@ class Ways:
         self.in_use: Way | None = None
         self._open = set(open_ways)
         self._witnessed = witnessed
+        self._heard = False
         self._patience = patience
         self._poor: set[Way] = set()
         self._out: dict[str, _Out] = {}
@@ -222,6 +229,9 @@ class Ways:
                 return self._send(event_id, self.first, now, went=[])
             case Seen(event_id, way):
                 return self._see(event_id, way)
+            case Acked(event_id):
+                self._witnessed = self._heard
+                self._see(event_id, None)
             case Failed(event_id, way):
                 return self._fail(event_id, way, now)
             case Kept(event_ids):
@@ -242,7 +252,7 @@ class Ways:
     def _note(self, happened: Witnessed | TurnBegan | TurnEnded | Ticked, now: float) -> None:
         match happened:
             case Witnessed():
-                self._witnessed = True
+                self._witnessed = self._heard = True
             case TurnBegan():
                 self._turn_began = now
             case TurnEnded():
