@@ -3,10 +3,14 @@ Acks, from the moment they are made until the server has confirmed them.
 
 One way out: an ack is on the disk before it is sent, is sent on each connection until it is confirmed, and only then
 leaves the journal. What a dead process of the same server and tag left there is handed in as well.
+
+For each connection: `open` and `adopt`, with `unconfirmed` in its `auth`; `connected`, once that is accepted; and
+`disconnected` at its end.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -21,11 +25,14 @@ log = logging.getLogger("clawback.channel")
 
 
 class Acks:
-    """The acks of one session. Open it before each connection, with the config that leads to its server."""
+    """The acks of one session. `confirmed` is told each event whose ack the server has settled for good."""
 
-    def __init__(self, session_tag: str | None, instance_id: str) -> None:
+    def __init__(
+        self, session_tag: str | None, instance_id: str, confirmed: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._session_tag = session_tag
         self._instance_id = instance_id
+        self._confirmed = confirmed
         self._journal: Journal | None = None
         self._directory: Path | None = None
         self._connection: Connection | None = None
@@ -37,28 +44,32 @@ class Acks:
         return self._journal.unconfirmed if self._journal is not None else {}
 
     def open(self, config: PluginConfig) -> bool:
-        """Open the journal of a config's server and take over what dead processes left; True if it is another one."""
+        """Open the journal of a config's server; True if that is another server than before, or the first."""
         data_dir = Path(config.data_dir).expanduser() if config.data_dir else user_data_path("clawback") / "channel"
         directory = journal_directory(data_dir, config.remote, self._session_tag)
         is_new = self._journal is None or directory != self._directory
         if is_new:
             self.close()
             self._journal, self._directory = Journal(directory, self._instance_id), directory
-        self.adopt()
         return is_new
 
-    def adopt(self) -> None:
-        """Take over what dead processes of this server and tag left, and send it if there is a connection."""
+    def adopt(self) -> frozenset[str]:
+        """
+        Take over what dead processes of this server and tag left, and send it if there is a connection.
+
+        Returns the events that it is about.
+        """
         assert self._journal is not None, "opened first"
         try:
-            adopted = self._journal.adopt()
+            adopted = frozenset(ack.event_id for ack in self._journal.adopt())
         except Unavailable as error:
             log.warning("%s; acks are kept in memory only", error)
-            return
+            return frozenset()
         if adopted:
             log.info("found %d unconfirmed acks of an earlier process", len(adopted))
-        for ack in adopted:
-            self.send(ack.event_id)
+        for event_id in adopted:
+            self.send(event_id)
+        return adopted
 
     def make(self, event_id: str, summary: str) -> None:
         """Make an ack: it is on the disk when this returns, and on its way if there is a connection."""
@@ -111,3 +122,5 @@ class Acks:
             self._journal.confirm(event_ids)
         except Unavailable as error:
             log.warning("%s; a restart sends confirmed acks again, which changes nothing", error)
+        for event_id in event_ids:
+            self._confirmed(event_id)

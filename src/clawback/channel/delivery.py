@@ -1,22 +1,19 @@
 """
-Delivery: carries out what the queue decides, between the server's connection, the journal and Claude Code.
+Delivery: carries out what the queue decides, between the server's connection, the acks and Claude Code.
 
-One funnel for each way out: `_show_next` shows every event, `_send` sends every ack. An ack is on the disk
-before it is sent, and leaves the journal only when the server has confirmed it.
+One funnel for each way out: `_show_next` shows every event, and acks.py sends every ack.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
-from platformdirs import user_data_path
 
 from clawback import __version__, wire
 from clawback.channel import fence, queue
-from clawback.channel.journal import Journal, journal_directory
+from clawback.channel.acks import Acks
 from clawback.channel.reach import Reach
 from clawback.channel.remote import Connection
 from clawback.channel.settings import PluginConfig
@@ -45,13 +42,11 @@ class Delivery:
         self._reach = reach
         reach.attach(self)
         self._queue = queue.Queue()
-        self._journal: Journal | None = None
-        self._journal_directory: Path | None = None
+        self._acks = Acks(session_tag, instance_id, self._ack_confirmed)
         self._connection: Connection | None = None
         self._reports = False
         self._reporting: set[asyncio.Task[None]] = set()
         self._emissions: asyncio.Queue[queue.Emit | queue.Remind | queue.Retract] = asyncio.Queue()
-        self._sending: dict[str, asyncio.Task[None]] = {}
         self._shown_last: str | None = None
 
     @property
@@ -119,8 +114,7 @@ class Delivery:
 
     def close(self) -> None:
         """Let go of the journal; what is unconfirmed in it is found by the next process."""
-        if self._journal is not None:
-            self._journal.close()
+        self._acks.close()
 
     # --- reach.Holder ---------------------------------------------------------------------------------------------
 
@@ -145,14 +139,16 @@ class Delivery:
     def introduce(self, config: PluginConfig) -> wire.Auth:
         """Say who this is, what it holds, and what it finished without a receipt."""
         self._notifies = config.notifications
-        journal = self._open_journal(config)
-        self._adopt(journal)
+        if self._acks.open(config):
+            # Another server knows nothing of what this one sent; this one sends it again to whoever comes.
+            self._queue = queue.Queue()
+        self._adopt()
         return wire.Auth(
             token="",
             session_tag=self._session_tag,
             instance_id=self._instance_id,
             inflight=tuple(self.held),
-            acked=tuple(journal.unconfirmed.values()),
+            acked=tuple(self._acks.unconfirmed.values()),
             session_messaging=config.session_messaging,
             client=wire.ClientInfo(name="clawback", version=__version__),
         )
@@ -163,12 +159,10 @@ class Delivery:
         self._reports = "event_seen" in welcome.features
         for event_id in filter(self._reach.has_seen, self.held):
             self.seen(event_id)
-        self._confirm([ack.event_id for ack in auth.acked])
-        if welcome.role != "standby" and self._journal is not None:
+        self._acks.connected(connection, auth)
+        if welcome.role != "standby":
             # The session before this one may have died since `auth` was made.
-            self._adopt(self._journal)
-        for event_id in list(self._unconfirmed):
-            self._send(event_id)
+            self._adopt()
         self._handle(queue.Reconnected())
 
     def received(self, message: wire.ServerMessage) -> None:
@@ -185,16 +179,16 @@ class Delivery:
                 self._handle(queue.TimedOut(event_id))
             case wire.Role("standby"):
                 self._handle(queue.Moved())
-            case wire.Role("active") if self._journal is not None:
+            case wire.Role("active"):
                 # The session before this one may have died with acks that the server was never told.
-                for ack in self._adopt(self._journal):
-                    self._send(ack.event_id)
+                self._adopt()
             case _:
                 pass
 
     def closed(self) -> None:
         """Forget the connection; acks wait in the journal."""
         self._connection = None
+        self._acks.disconnected()
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
@@ -208,10 +202,9 @@ class Delivery:
             case queue.Emit() | queue.Remind() | queue.Retract():
                 self._emissions.put_nowait(command)
             case queue.Ack(event_id, summary):
-                self._write(wire.SettledAck(event_id, summary))
-                self._send(event_id)
+                self._acks.make(event_id, summary)
             case queue.AckAgain(event_id):
-                self._send(event_id)
+                self._acks.send(event_id)
             case queue.Answer():
                 raise AssertionError("only a call of event_ack is answered, and acknowledge() does it")
 
@@ -230,15 +223,6 @@ class Delivery:
             log.warning("event %s could not be written to Claude Code; trying again at the next chance", event.id)
             self._handle(queue.EmitFailed(event.id))
 
-    def _send(self, event_id: str) -> None:
-        """Send a journalled ack, unless it is on its way on this connection or there is none."""
-        ack = self._unconfirmed.get(event_id)
-        if ack is None or self._connection is None or event_id in self._sending:
-            return
-        task = asyncio.create_task(self._settle(self._connection, ack), name=f"ack {event_id}")
-        self._sending[event_id] = task
-        task.add_done_callback(lambda _: self._sending.pop(event_id))
-
     async def _report(self, connection: Connection, event_id: str) -> None:
         try:
             await connection.ask(wire.EventSeen(request_id="", event_id=event_id))
@@ -246,56 +230,9 @@ class Delivery:
             # It ended meanwhile, or the connection did; the next one begins with what is still held.
             log.info("the server did not note that %s was seen: %s", event_id, error)
 
-    async def _settle(self, connection: Connection, ack: wire.SettledAck) -> None:
-        try:
-            await connection.ask(wire.Ack(ack.event_id, ack.summary))
-        except Unavailable:
-            return  # the connection ended; the next one begins with this ack
-        except Rejected as error:
-            # It stays in the journal: the next connection settles it with its `auth`.
-            log.warning("the server did not take the ack of %s: %s", ack.event_id, error)
-            return
-        self._confirm([ack.event_id])
+    def _ack_confirmed(self, event_id: str) -> None:
+        self._handle(queue.AckConfirmed(event_id))
 
-    # --- the journal ----------------------------------------------------------------------------------------------
-
-    @property
-    def _unconfirmed(self) -> dict[str, wire.SettledAck]:
-        return self._journal.unconfirmed if self._journal is not None else {}
-
-    def _open_journal(self, config: PluginConfig) -> Journal:
-        data_dir = Path(config.data_dir).expanduser() if config.data_dir else user_data_path("clawback") / "channel"
-        directory = journal_directory(data_dir, config.remote, self._session_tag)
-        if self._journal is None or directory != self._journal_directory:
-            # Another server knows nothing of what this one sent; this one sends it again to whoever comes.
-            self.close()
-            self._queue = queue.Queue()
-            self._journal, self._journal_directory = Journal(directory, self._instance_id), directory
-        return self._journal
-
-    def _adopt(self, journal: Journal) -> list[wire.SettledAck]:
-        try:
-            adopted = journal.adopt()
-        except Unavailable as error:
-            log.warning("%s; acks are kept in memory only", error)
-            return []
-        if adopted:
-            log.info("found %d unconfirmed acks of an earlier process", len(adopted))
-            self._handle(queue.AcksRecovered(frozenset(ack.event_id for ack in adopted)))
-        return adopted
-
-    def _write(self, ack: wire.SettledAck) -> None:
-        assert self._journal is not None, "an event is held, so a server sent it and its journal was opened"
-        try:
-            self._journal.write(ack)
-        except Unavailable as error:
-            log.warning("%s; the ack of %s is kept in memory only", error, ack.event_id)
-
-    def _confirm(self, event_ids: list[str]) -> None:
-        assert self._journal is not None, "an ack was sent, so its journal was opened"
-        try:
-            self._journal.confirm(event_ids)
-        except Unavailable as error:
-            log.warning("%s; a restart sends confirmed acks again, which changes nothing", error)
-        for event_id in event_ids:
-            self._handle(queue.AckConfirmed(event_id))
+    def _adopt(self) -> None:
+        if adopted := self._acks.adopt():
+            self._handle(queue.AcksRecovered(adopted))

@@ -112,6 +112,7 @@ class Worker:
         """Say who this is, what it holds, and what it finished without a receipt."""
         if self._acks.open(config):
             self._let_go("it is of another server")
+        self._acks.adopt()
         return wire.Auth(
             token="",
             session_tag=self._tag,
