@@ -13,7 +13,8 @@ from legacy import LegacyClient
 from processes import CLAWBACK, command_line, environment
 from waiting import eventually
 
-PATIENCE = 20.0
+PATIENCE = 40.0
+"""Three attempts of a failing run take ten by themselves, and a busy machine is slow to start programs."""
 TAG = "ci"
 
 PROGRAM = """
