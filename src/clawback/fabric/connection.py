@@ -593,16 +593,18 @@ class Fabric:
                 return
             start = page[-1].sequence + 1
 
-    async def walk(self, stream: str, subject_filter: str, *, first: int = 1) -> AsyncIterator[Stored]:
+    async def walk(
+        self, stream: str, subject_filter: str, *, first: int = 1, at_a_time: int | None = None
+    ) -> AsyncIterator[Stored]:
         """
         Read the messages whose subject matches one by one, oldest first; stop when enough were seen.
 
-        Begins at the sequence `first`.
+        Begins at the sequence `first`, and asks NATS for `at_a_time`: as many as are likely to be enough.
 
         Raises:
             Unavailable: NATS does not answer.
         """
-        wanted = {"next_by_subj": subject_filter, "batch": WALK_MESSAGES, "max_bytes": WALK_BYTES}
+        wanted = {"next_by_subj": subject_filter, "batch": at_a_time or WALK_MESSAGES, "max_bytes": WALK_BYTES}
         start = first
         while True:
             page, end = await self._get_page(stream, wanted | {"seq": start})

@@ -5,7 +5,9 @@ It is read from the streams themselves, so it is never out of date and costs not
 (history.py) has what ended.
 """
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Collection, Container, Iterable
 from contextlib import aclosing, suppress
 from datetime import datetime
 from heapq import merge
@@ -149,24 +151,26 @@ class Inventory:
         """
         shard = subjects.shard_of(profile_id, self._shards)
         stream = subjects.event_stream(shard)
-        stored: dict[Address, int] = {}
+        stored: defaultdict[Address, Counter[Priority]] = defaultdict(Counter)
         for subject, count in (await self._fabric.counts(stream, subjects.profile_filter(shard, profile_id))).items():
             with suppress(ValueError):  # a stranger's: no address of ours
-                address = subjects.parse_event_subject(subject).address
-                stored[address] = stored.get(address, 0) + count
+                line = subjects.parse_event_subject(subject)
+                stored[line.address][line.priority] += count
         deferred: dict[Address, list[Item]] = {}
         async with aclosing(self._deferred(profile_id, None, 0)) as items:
             async for item in items:
                 deferred.setdefault(item.address, []).append(item)
                 if sum(map(len, deferred.values())) == most:
                     break
-        lanes = []
-        for address in sorted(stored.keys() | deferred.keys(), key=lambda address: address.tag or "")[:most]:
-            held = await self._held(address)
-            waiting = max(stored.get(address, 0) - len(held), 0)
-            waits = await self._first(address, first, {item.event_id for item in held}) if waiting else []
-            lanes.append(Lane(address, held, waits, waiting, deferred.get(address, [])))
-        return lanes
+
+        async def lane(address: Address) -> Lane:
+            held, lines = await self._held(address), stored[address]
+            waiting = max(lines.total() - len(held), 0)
+            waits = await self._first(address, lines, first, {item.event_id for item in held}) if waiting else []
+            return Lane(address, held, waits, waiting, deferred.get(address, []))
+
+        addresses = sorted(stored.keys() | deferred.keys(), key=lambda address: address.tag or "")
+        return list(await asyncio.gather(*(lane(address) for address in addresses[:most])))
 
     async def find(self, profile_id: str, event_id: str) -> Found | None:
         """
@@ -205,12 +209,17 @@ class Inventory:
             if (event := _event_of(stored)) is not None
         ]
 
-    async def _first(self, address: Address, limit: int, held: Collection[str]) -> list[Item]:
+    async def _first(
+        self, address: Address, lines: Container[Priority], limit: int, held: Collection[str]
+    ) -> list[Item]:
         shard = subjects.shard_of(address.profile_id, self._shards)
         found: list[Item] = []
         for priority in (Priority.INTERRUPT, Priority.PRIORITY, Priority.NORMAL):
+            if priority not in lines:
+                continue
             line = subjects.line_filter(shard, address, priority)
-            async for stored in self._fabric.walk(subjects.event_stream(shard), line):
+            enough = limit - len(found) + len(held)
+            async for stored in self._fabric.walk(subjects.event_stream(shard), line, at_a_time=max(enough, 1)):
                 if len(found) == limit:
                     return found
                 event = _event_of(stored)

@@ -16,7 +16,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 STATES = {
     "queued": "waiting",
     "offered": "in flight",
-    "claimed": "seen",
+    "claimed": "in flight, seen",
     "acked": "acked",
     "timed_out": "timed out",
     "dead": "dead letter",
