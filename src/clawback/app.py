@@ -50,6 +50,7 @@ from clawback.fabric.lines import Lines
 from clawback.fabric.once import Once
 from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
+from clawback.fabric.room import Room
 from clawback.fabric.stacks import Stacks
 from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import Address, TokenRecord
@@ -131,8 +132,9 @@ async def open_application(
         shards = registry.install.shards
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
-        events = EventStore(fabric, ledger, shards)
-        stacks, lines = Stacks(fabric, shards), Lines(fabric, shards)
+        # Of another NATS's disk nothing is known.
+        stacks, lines, room = Stacks(fabric, shards), Lines(fabric, shards), _room_of(settings)
+        events = EventStore(fabric, ledger, shards, room)
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
@@ -212,7 +214,7 @@ async def open_application(
                 *_build_pages(settings, fabric, gate, services, feed),
                 build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
             ]
-            yield Application(webhooks, bridge, build_site(fabric, *rooms, spool=spool), feed), registry
+            yield Application(webhooks, bridge, build_site(fabric, *rooms, spool=spool, room=room), feed), registry
         finally:
             await bridge.stop()
             await ledger.drain()
@@ -223,10 +225,14 @@ async def open_application(
         await fabric.close()
 
 
+def _room_of(settings: ServerSettings) -> Room | None:
+    return Room(settings.data_dir) if settings.nats_url is None else None
+
+
 def _open_spool(settings: ServerSettings, events: EventStore, registry: Registry) -> Spool:
-    spool = Spool(
-        settings.data_dir / "spool", events, registry, max_bytes=settings.spool_max_bytes if settings.spool else 0
-    )
+    max_bytes = settings.spool_max_bytes if settings.spool else 0
+    room = Room(settings.data_dir)
+    spool = Spool(settings.data_dir / "spool", events, registry, max_bytes=max_bytes, room=room)
     spool.open()
     return spool
 

@@ -14,13 +14,16 @@ from clawback import __version__
 from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES
 from clawback.fabric.connection import Fabric
+from clawback.fabric.room import Room
 from clawback.problems import CONTENT_TYPE, build_problem
 from clawback.webhooks.spool import Spool
 
 log = logging.getLogger("clawback")
 
 
-def build_site(fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | None = None) -> Litestar:
+def build_site(
+    fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | None = None, room: Room | None = None
+) -> Litestar:
     """Build the Litestar application over the server's fabric, with the routers of other rooms."""
 
     @get("/healthz", summary="Whether the process lives")
@@ -33,7 +36,7 @@ def build_site(fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | No
         responses={503: ResponseSpec(dict[str, str], generate_examples=False, description="Not now: see `reason`")},
     )
     async def readyz() -> Response[dict[str, str]]:
-        reason = await fabric.check()
+        reason = await fabric.check() or (room.problem() if room is not None else None)
         kept = spool.describe() if spool is not None else None
         also = {} if kept is None else {"spool": kept}
         if reason is None:

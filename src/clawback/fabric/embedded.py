@@ -49,6 +49,9 @@ PORTS = range(20_000, 32_000)
 POLL_SECONDS = 0.01
 MAX_RESTART_SECONDS = 5.0
 
+DISK_REST_BYTES = 64 * 1024 * 1024
+"""Of the disk, not NATS's: a quarter of what new events leave free (room.py), so that acks and stacks come through."""
+
 _LOG_BYTES = 16 * 1024 * 1024
 
 log = logging.getLogger("clawback.nats")
@@ -250,6 +253,8 @@ jetstream {{
   store_dir: {store}
   # On disk before the PubAck: NATS's own default may lose two minutes of acknowledged events at a power cut.
   sync_interval: always
+  # What is more is refused. NATS's own default, three quarters of what is free when it starts, may be less than it has.
+  max_file_store: {_max_store_bytes(self._home / "jetstream")}
   limits {{ default_max_consumers: {MAX_CONSUMERS} }}
 }}
 log_file: {log_file}
@@ -394,6 +399,12 @@ def _read_credentials(path: Path) -> Credentials:
         # Not the decoder's words: they may quote the file.
         reason = error.strerror if isinstance(error, OSError) else "not what `clawback serve` writes"
         raise ConfigError(f"{path} cannot be read: {reason}; delete it and start `clawback serve` again") from error
+
+
+def _max_store_bytes(store: Path) -> int:
+    """Say how much NATS may store: what it has, and what is free but for a rest, without which it answers nothing."""
+    used = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    return used + max(shutil.disk_usage(store.parent).free - DISK_REST_BYTES, DISK_REST_BYTES)
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ from clawback.fabric.connection import MESSAGE_ID_HEADER, BatchMessage, Fabric, 
 from clawback.fabric.later import STREAM as LATER_STREAM
 from clawback.fabric.later import Due, arm, disarm
 from clawback.fabric.ledger import Ledger
+from clawback.fabric.room import Room
 from clawback.model import Address, Event, Origin, encode_json
 
 EVENT_HEADER = "Clawback-Event"
@@ -56,12 +57,13 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class EventStore:
-    """The streams of events and of dead letters."""
+    """The streams of events and of dead letters; `room` is that of NATS's disk, where it is ours to know."""
 
-    def __init__(self, fabric: Fabric, ledger: Ledger, shards: int) -> None:
+    def __init__(self, fabric: Fabric, ledger: Ledger, shards: int, room: Room | None = None) -> None:
         self._fabric = fabric
         self._ledger = ledger
         self._shards = shards
+        self._room = room
 
     async def store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
         """
@@ -71,10 +73,11 @@ class EventStore:
         its maker may send it again, and if it brought a delivery id it is still one event.
 
         Raises:
-            Unavailable: no PubAck came.
+            Unavailable: no PubAck came, or the disk has no room.
             QueueFull: the line holds as many events of this maker as it may.
             TooLarge: it does not fit NATS, not even compressed.
         """
+        self._must_have_room()
         event, data = await self._pack(event, body)
         shard = subjects.shard_of(address.profile_id, self._shards)
         subject = subjects.event_subject(shard, address, event.priority, maker)
@@ -120,10 +123,11 @@ class EventStore:
         Tries again while NATS is away, until `patience_s` seconds are over; they may be stored even where this raises.
 
         Raises:
-            Unavailable: no PubAck came.
+            Unavailable: no PubAck came, or the disk has no room.
             QueueFull: one of the lines holds as many events of this maker as it may.
             TooLarge: the body does not fit NATS, not even compressed.
         """
+        self._must_have_room()
         packed, data = await self._pack(next(iter(copies.values())), body)
         messages = []
         for address, copy in copies.items():
@@ -317,6 +321,10 @@ class EventStore:
         await self._fabric.publish(
             subjects.dead_subject(address, UNREADABLE, name), data, message_id=f"{UNREADABLE}:{name}", headers=kept
         )
+
+    def _must_have_room(self) -> None:
+        if self._room is not None and (problem := self._room.problem()) is not None:
+            raise Unavailable(problem)
 
     async def _pack(self, event: Event, body: bytes) -> tuple[Event, bytes]:
         """Make an event and its body fit a message."""

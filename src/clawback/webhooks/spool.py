@@ -27,6 +27,7 @@ from clawback.errors import BadPayload, ConfigError, QueueFull, RecordUnreadable
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.registry import Registry
+from clawback.fabric.room import Room
 from clawback.webhooks.spooled import Spooled, build_file, parse_file
 
 SUFFIX = ".event"
@@ -60,11 +61,15 @@ class Spool:
     """
     The spool of one server, in a directory of its own. `open` before use; `drain` for as long as it is used.
 
-    `max_bytes` bounds what it takes of the disk; 0 takes nothing new, and still gives back what an earlier start left.
+    `max_bytes` and `room` bound what it takes of the disk. With 0 bytes it takes nothing new, and still gives back what
+    an earlier start left.
     """
 
-    def __init__(self, directory: Path, events: EventStore, registry: Registry, *, max_bytes: int) -> None:
+    def __init__(
+        self, directory: Path, events: EventStore, registry: Registry, *, max_bytes: int, room: Room | None = None
+    ) -> None:
         self._directory = directory
+        self._room = room
         self._events = events
         self._registry = registry
         self._max_bytes = max_bytes
@@ -134,6 +139,8 @@ class Spool:
         size = max(len(data), BLOCK_BYTES)
         if self._bytes + size > self._max_bytes:
             raise Unavailable(f"the spool is full: {self._bytes} of {self._max_bytes} bytes (spool_max_bytes)")
+        if self._room is not None and (problem := self._room.problem()) is not None:
+            raise Unavailable(problem)
         path = self._directory / f"{self._next:016d}-{spooled.source_id}{SUFFIX}"
         self._next += 1
         # Taken before it is written, or a hundred requests at once would all find room.
