@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clawback.fabric.connection import NatsAuth
+from clawback.fabric.embedded import read_auth
+from natsd import Natsd
+
 CLAWBACK = Path(sys.executable).with_name("clawback")
 READY = "Clawback is ready"
 
@@ -40,11 +44,23 @@ class Server:
     """
     `clawback serve` under `home`, on a port and a data directory that stay the same over restarts.
 
-    `close` ends whatever is left of it; a fixture calls it, so that a test that fails leaves nothing behind.
+    Its NATS is its own, unless `nats` is another. `close` ends whatever is left of it; a fixture calls it, so that a
+    test that fails leaves nothing behind.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, nats: Natsd | None = None, replicas: int = 1) -> None:
         self.home = home
+        self._nats = nats
+        self._settings = (
+            {}
+            if nats is None
+            else {
+                "CLAWBACK_NATS_URL": nats.server_auth.url,
+                "CLAWBACK_NATS_USER": nats.server_auth.user,
+                "CLAWBACK_NATS_PASSWORD": nats.server_auth.password,
+                "CLAWBACK_REPLICAS": str(replicas),
+            }
+        )
         self.data_dir = home / "data"
         self.port = stable_port()
         self.process: subprocess.Popen | None = None
@@ -60,6 +76,11 @@ class Server:
     def socket_url(self) -> str:
         """Where sessions connect."""
         return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def nats_auth(self) -> NatsAuth:
+        """A test's way to its NATS."""
+        return read_auth(self.data_dir) if self._nats is None else self._nats.auth
 
     @property
     def running(self) -> bool:
@@ -89,7 +110,7 @@ class Server:
         with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
             self.process = subprocess.Popen(
                 command,
-                env=environment(self.home) | extra,
+                env=environment(self.home) | self._settings | extra,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -134,7 +155,7 @@ class Server:
         """Run a `clawback` command in this home to its end."""
         return subprocess.run(
             [CLAWBACK, *arguments],
-            env=environment(self.home) | extra,
+            env=environment(self.home) | self._settings | extra,
             input=stdin,
             capture_output=True,
             text=True,

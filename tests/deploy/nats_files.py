@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import httpx
+
 from clawback.fabric.connection import NatsAuth
 from natsd import Natsd, free_port
 
@@ -39,7 +41,7 @@ class NatsCluster:
         for number, port in enumerate(ports, start=1):
             assert f"@nats-{number}:6222" in routes, "the example names every node"
             routes = routes.replace(f"nats-{number}:6222", f"127.0.0.1:{port}")
-        self.nodes: dict[str, Natsd] = {}
+        self.nodes: dict[str, ConfiguredNats] = {}
         for number, port in enumerate(ports, start=1):
             name = f"nats-{number}"
             moves = {"0.0.0.0:6222": f"127.0.0.1:{port}"}
@@ -61,6 +63,19 @@ class NatsCluster:
         """Stop those that run."""
         for node in self.nodes.values():
             node.stop()
+
+    async def is_whole(self) -> bool:
+        """Tell whether all nodes run, know each other, and have everything that the others have."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for node in self.nodes.values():
+                # 503 while one is behind: nats-server's own check of all its streams.
+                if (await http.get(f"{node.monitor_url}/healthz")).status_code != httpx.codes.OK:
+                    return False
+            states = [(await http.get(f"{node.monitor_url}/jsz")).json() for node in self.nodes.values()]
+        leaders = [each["meta_cluster"] for each in states if each["meta_cluster"].get("replicas")]
+        return any(
+            len(each["replicas"]) == NODES - 1 and all(peer["current"] for peer in each["replicas"]) for each in leaders
+        )
 
 
 def _replace(path: Path, moves: dict[str, str]) -> None:

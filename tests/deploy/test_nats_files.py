@@ -4,7 +4,6 @@ import shutil
 import subprocess
 from contextlib import suppress
 
-import httpx
 import pytest
 
 from clawback.errors import Unavailable
@@ -93,7 +92,7 @@ async def test_clawbacks_login_cannot_make_a_stream_vanish(single, tmp_path, ope
 
 async def test_a_session_goes_on_when_the_leader_of_its_events_is_killed(cluster, tmp_path):
     """With three replicas: nothing acked comes again, nothing stored is lost, the order stays."""
-    await eventually(lambda: is_whole(cluster), ELECTION_SECONDS)
+    await eventually(cluster.is_whole, ELECTION_SECONDS)
     async with House.open(cluster, tmp_path / "data", replicas=3) as house:
         peer = await house.connect()
         first, *others = [await house.publish(str(number)) for number in range(3)]
@@ -119,11 +118,3 @@ async def is_empty(house):
     with suppress(Unavailable):
         return await house.stored() == 0
     return False
-
-
-async def is_whole(cluster):
-    """Whether the nodes have agreed on who leads, and know each other."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        states = [(await http.get(f"{node.monitor_url}/jsz")).json() for node in cluster.nodes.values()]
-    leaders = [each["meta_cluster"] for each in states if each["meta_cluster"].get("replicas")]
-    return any(len(each["replicas"]) == 2 and all(peer["current"] for peer in each["replicas"]) for each in leaders)

@@ -15,7 +15,6 @@ import httpx
 
 from channel.claude import DISCOVER, INITIALIZE, Claude
 from clawback.fabric.connection import Fabric
-from clawback.fabric.embedded import read_auth
 from faults.ledger import Accepted, AckAnswered, AckCalled, Entry, Killed, Sent, Shown, story, violations
 from github import delivery, make_source
 from legacy import LegacyClient
@@ -147,6 +146,11 @@ class Flow:
         for plugin in self._plugins():
             await plugin.kill9()
 
+    @property
+    def profile_id(self) -> str:
+        """Whose events they are."""
+        return self._token.profile_id
+
     async def start_plugin(self) -> None:
         """Start a plugin beside a new Claude; returns before it is ready."""
         self._plugin = Plugin(self._config, self._home, self._dice, self._record)
@@ -219,7 +223,7 @@ class Flow:
         self._stopping = True
         await eventually(lambda: self._check() or all(task.done() for task in self._sending), PATIENCE_SECONDS)
         await eventually(lambda: self._check() or not self._waiting, PATIENCE_SECONDS)
-        fabric = await Fabric.open(read_auth(self._server.data_dir), name="tests")
+        fabric = await Fabric.open(self._server.nats_auth, name="tests")
         try:
             await eventually(lambda: self._is_empty(fabric), PATIENCE_SECONDS)
         finally:

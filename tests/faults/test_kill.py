@@ -16,7 +16,6 @@ from cable import Cable
 from channel.claude import Claude
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric
-from clawback.fabric.embedded import read_auth
 from clawback.fabric.events import EventStore
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.registry import DEFAULT_SHARDS
@@ -151,7 +150,7 @@ async def test_more_time_that_was_granted_outlives_the_server(server):
 
 async def publish(server: Server, peer: Peer, tag: str, allowed_seconds: float) -> str:
     """Store an event for a tag of a peer's profile, with less time than a source may give; return its id."""
-    fabric = await Fabric.open(read_auth(server.data_dir), name="tests")
+    fabric = await Fabric.open(server.nats_auth, name="tests")
     try:
         event = Event(
             new_id("evt"), Origin.WEBHOOK, Priority.NORMAL, datetime.now(UTC), allowed_seconds=allowed_seconds
