@@ -88,6 +88,13 @@ def test_what_is_mounted_and_copied_is_there():
     assert (FILES / config.removeprefix("/etc/nats/")).exists()
 
 
+def test_the_proxies_of_its_network_are_believed():
+    """What Caddy says of a client's address counts, and nobody's from elsewhere."""
+    [network] = load()["networks"]["default"]["ipam"]["config"]
+
+    assert SERVICES["clawback"]["environment"]["CLAWBACK_TRUSTED_PROXIES"] == network["subnet"]
+
+
 async def test_the_commands_run_here_with_the_same_environment(tmp_path):
     """NATS with its command and passwords, Clawback with its variables: an event can come, and a token be made."""
     nats = ConfiguredNats(tmp_path / "nats", Path(SERVICES["nats"]["command"][1]).name)
