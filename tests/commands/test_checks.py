@@ -2,8 +2,9 @@
 
 import pytest
 
+from clawback.channel.ways import Standing, Way
 from clawback.commands import checks
-from clawback.commands.checks import ConfigFile, Greeting, Level, Page, Program, Registration
+from clawback.commands.checks import ConfigFile, Greeting, Level, Page, Program, Registration, RunningChannel
 
 FINE = ConfigFile("/home/a/config.json", 0o600, 0o700, None, "wss://claw.example.com/ws")
 CLAUDE = Program("/usr/bin/claude", "2.1.330 (Claude Code)")
@@ -171,6 +172,40 @@ def test_a_variable_that_says_off_is_no_gate(value):
     (finding,) = checks.check_gates({"DO_NOT_TRACK": [("here", value)], "HOME": [("here", "/home/a")]})
 
     assert finding.level is Level.OK
+
+
+GATE = "DO_NOT_TRACK"
+
+
+@pytest.mark.parametrize(
+    ("standing", "level", "found", "todo"),
+    [
+        (Standing(Way.MONITOR, seen=True), Level.OK, "process 7: Events reach Claude by the monitor, as was seen.", ""),
+        (Standing(Way.CHANNEL, seen=False), Level.OK, "goes by the channel; none was seen to arrive yet", ""),
+        (Standing(Way.INBOX, seen=False, gate=GATE), Level.OK, f"by the inbox ({GATE} switches channels off)", ""),
+        (Standing(Way.TOOL, seen=True, gate=GATE), Level.OK, f"by the tool, as was seen ({GATE}", ""),
+        (Standing(Way.CHANNEL, seen=False, gate=GATE), Level.WARN, f"by the channel ({GATE}", f"unset {GATE}"),
+        (None, Level.WARN, "does not say its way", "/mcp"),
+    ],
+)  # fmt: skip
+def test_the_way_of_each_session(standing, level, found, todo):
+    """Only where nothing shows events at once there is something to do."""
+    fine = RunningChannel(8, Standing(Way.CHANNEL, seen=True))
+    finding, other = checks.check_ways([RunningChannel(7, standing), fine])
+
+    assert finding.level is level
+    assert found in finding.found
+    assert todo in finding.todo
+    assert bool(todo) is bool(finding.todo)
+    assert other.level is Level.OK
+
+
+def test_no_session_is_no_fault():
+    """Doctor is run before the first one, too."""
+    (finding,) = checks.check_ways([])
+
+    assert finding.level is Level.OK
+    assert "no Claude Code" in finding.found
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
-"""What doctor reads of Claude Code's files, laid out as `claude mcp add` and `claude plugin install` of 2.1.330 do."""
+"""What doctor finds: Claude Code's files as 2.1.330 lays them out, and the channels that run."""
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from clawback.commands.facts import ClaudeFiles, build_base_url, variables_of
+from clawback.channel.ways import Standing, Way
+from clawback.commands.checks import RunningChannel
+from clawback.commands.facts import ClaudeFiles, build_base_url, find_channels, variables_of
 
 PLUGIN = Path(__file__).parents[2] / "plugin"
 
@@ -152,3 +156,55 @@ def test_variables_are_found_in_the_shell_and_in_settings(home):
 def test_the_servers_pages_are_beside_its_websocket(remote, base):
     """Behind the same proxy path, and without what stands in a query."""
     assert build_base_url(remote) == base
+
+
+def answer_once(listener: socket.socket, answer: bytes) -> None:
+    """Be a channel that is asked once."""
+    asked, _ = listener.accept()
+    with asked:
+        assert json.loads(asked.makefile("rb").readline()) == {"standing": True}
+        asked.sendall(answer)
+
+
+def test_each_channel_that_runs_is_asked_for_its_way(home, monkeypatch):
+    """One that says something else is listed as well; what a killed one left is not. The folder stays the same."""
+    run = home / "claude/channels/clawback/run"
+    run.mkdir(parents=True)
+    (home / "here").mkdir()
+    monkeypatch.chdir(run)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", "../claude")
+    answers = {
+        "7.sock": b'{"way":"monitor","seen":true,"gate":"DO_NOT_TRACK"}',
+        "30.sock": b'{"way":"drone"}',
+        "9.sock": b"",
+    }
+    listeners = {name: socket.socket(socket.AF_UNIX) for name in (*answers, "8.sock", "x.sock")}
+    for name, listener in listeners.items():
+        listener.bind(name)
+        listener.listen()
+    for name in ("8.sock", "x.sock"):
+        listeners[name].close()
+    (run / "7.start").touch()
+    monkeypatch.chdir(home / "here")
+    threads = [threading.Thread(target=answer_once, args=(listeners[name], answer)) for name, answer in answers.items()]
+    for thread in threads:
+        thread.start()
+    found = find_channels()
+    for thread in threads:
+        thread.join()
+    for listener in listeners.values():
+        listener.close()
+
+    assert found == [
+        RunningChannel(7, Standing(Way.MONITOR, seen=True, gate="DO_NOT_TRACK")),
+        RunningChannel(9),
+        RunningChannel(30),
+    ]
+    assert Path.cwd() == home / "here"
+
+
+def test_where_no_channel_ever_ran_none_is_found(home, monkeypatch):
+    """There is not even the folder then."""
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home))
+
+    assert find_channels() == []

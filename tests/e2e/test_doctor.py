@@ -5,8 +5,11 @@ import stat
 
 import pytest
 
+import senders
+from channel.claude import Claude
+from github import post
 from legacy import LegacyClient
-from processes import environment
+from processes import CLAWBACK, environment
 from waiting import eventually
 
 STAGES = ["connected", "source", "webhook", "delivered", "acked", "history", "cleaned up"]
@@ -57,6 +60,30 @@ async def test_all_is_well(server, token, home):
     assert findings["registered"][0]["todo"].endswith("--dangerously-load-development-channels server:clawback")
     assert token.value not in printed
     assert not (home / "was-started").exists()
+
+
+async def test_the_way_of_a_session_is_shown(server, token, http, home):
+    """As its own channel says: what will be tried is told apart from what was seen, and to look changes neither."""
+    config = server.log_in(token, home)
+
+    def look():
+        _, findings, _ = doctor(server, home)
+        return [(each["level"], each["found"].partition(": ")[2]) for each in findings["way"]]
+
+    async with Claude(config, command=[str(CLAWBACK), "channel"], **environment(home), DO_NOT_TRACK="1") as claude:
+        fields = {"type": "github", "secret": senders.SECRET.decode(), "skill": "/review"}
+        source = json.loads((await claude.call("source_create", slug="github", **fields))[0])
+        await post(http, source["url"])
+        await claude.event(1)
+        unseen = [look(), look()]
+        await claude.call("event_next")
+        seen = look()
+    gone = look()
+
+    gate = "(DO_NOT_TRACK switches channels off)"
+    assert unseen == [[("warn", f"The next event goes by the channel {gate}; none was seen to arrive yet.")]] * 2
+    assert seen == [("ok", f"Events reach Claude by the tool, as was seen {gate}.")]
+    assert gone == [("ok", "")]
 
 
 def test_a_person_reads_lines(server, token, home):

@@ -2,7 +2,8 @@
 The channel's end of the socket that hooks and the monitor of its Claude Code connect to (rendezvous.py).
 
 A hook sends one line of JSON and is answered with the text that it prints; the monitor says that it is one and is sent
-a line for each announcement. A newer channel of the same Claude Code takes the socket's place.
+a line for each announcement; `clawback doctor` asks by which way events go, and is answered with that as JSON. A newer
+channel of the same Claude Code takes the socket's place.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from clawback.channel import rendezvous
+from clawback.channel.ways import Standing
 
 MAX_QUESTION_BYTES = 32 * 1024 * 1024
 """A hook is told the whole prompt; far above what a model takes."""
@@ -26,11 +28,12 @@ log = logging.getLogger("clawback.channel")
 
 
 class HookCall(Struct, frozen=True):
-    """A hook ran: its name, and what Claude Code told it."""
+    """A hook ran: its name, and what Claude Code told it. Or who asks is no hook."""
 
     hook: str = ""
     input: dict[str, Any] = {}
     monitor: bool = False
+    standing: bool = False
 
 
 _decode = msgspec.json.Decoder(HookCall).decode
@@ -40,7 +43,8 @@ class Link:
     """
     Takes hooks and the monitor for the Claude Code process `pid`.
 
-    `hooked` answers a hook; `monitor_came` and `monitor_went` are told when there is a monitor and when there is none.
+    `hooked` answers a hook; `monitor_came` and `monitor_went` are told when there is a monitor and when there is none;
+    `standing` says by which way events go.
     """
 
     def __init__(
@@ -49,11 +53,13 @@ class Link:
         hooked: Callable[[str, dict[str, Any]], str],
         monitor_came: Callable[[], None],
         monitor_went: Callable[[], None],
+        standing: Callable[[], Standing],
     ) -> None:
         self._pid = pid
         self._hooked = hooked
         self._monitor_came = monitor_came
         self._monitor_went = monitor_went
+        self._standing = standing
         self._monitor: asyncio.StreamWriter | None = None
         self._directory = Path(rendezvous.run_directory())
         self._inode = 0
@@ -134,6 +140,10 @@ class Link:
             call = _decode(await reader.readline())
             if call.monitor:
                 await self._keep(reader, writer)
+            elif call.standing:
+                # Who only looks is no hook of this session, and so no witness.
+                writer.write(msgspec.json.encode(self._standing()))
+                await writer.drain()
             else:
                 writer.write(self._hooked(call.hook, call.input).encode())
                 await writer.drain()

@@ -92,6 +92,7 @@ class Reach:
             self._hooked,
             monitor_came=lambda: self._tell(Opened(Way.MONITOR)),
             monitor_went=lambda: self._tell(Closed(Way.MONITOR)),
+            standing=lambda: self._ways.standing,
         )
         self._transcript = transcript.Transcript()
         self._holder: Holder
@@ -124,10 +125,7 @@ class Reach:
 
     def describe(self) -> str:
         """Say by which way events reach Claude."""
-        gate = f" ({self._ways.gate} switches channels off)" if self._ways.gate else ""
-        if self._ways.in_use is not None:
-            return f"Events reach Claude by the {self._ways.in_use}, as was seen{gate}."
-        return f"The next event goes by the {self._ways.first}{gate}; none was seen to arrive yet."
+        return str(self._ways.standing)
 
     # --- from delivery --------------------------------------------------------------------------------------------
 

@@ -69,6 +69,24 @@ def find_gate(environment: Mapping[str, str]) -> str | None:
     return next((name for name in names if is_set(environment.get(name, ""))), None)
 
 
+class Standing(Struct, frozen=True):
+    """
+    By which way events go, and `gate`, the variable that switches the channel off.
+
+    `way` is that of the newest proof where `seen`, or else the one that is tried next.
+    """
+
+    way: Way
+    seen: bool
+    gate: str | None = None
+
+    def __str__(self) -> str:
+        gate = f" ({self.gate} switches channels off)" if self.gate else ""
+        if self.seen:
+            return f"Events reach Claude by the {self.way}, as was seen{gate}."
+        return f"The next event goes by the {self.way}{gate}; none was seen to arrive yet."
+
+
 # --- inputs: what happened -----------------------------------------------------------------------------------------
 
 
@@ -197,6 +215,11 @@ class Ways:
     def first(self) -> Way:
         """The way by which the next event goes."""
         return self._usable()[0]
+
+    @property
+    def standing(self) -> Standing:
+        """By which way events go."""
+        return Standing(self.in_use or self.first, self.in_use is not None, self.gate)
 
     @property
     def unseen(self) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from clawback import wire
-from clawback.channel.ways import FLAG_VARIABLES, PROVIDER_VARIABLES, is_set
+from clawback.channel.ways import FLAG_VARIABLES, PROVIDER_VARIABLES, Standing, Way, is_set
 from clawback.commands.terminal import printable
 from clawback.model import UNTAGGED_NAME
 
@@ -103,6 +103,13 @@ class Registration(Struct, frozen=True):
     where: str
     command: str
     runs: bool
+
+
+class RunningChannel(Struct, frozen=True):
+    """A `clawback channel` that runs: the process id of its Claude Code, and None where it did not say its way."""
+
+    claude_pid: int
+    standing: Standing | None = None
 
 
 # --- the checks -----------------------------------------------------------------------------------------------------
@@ -276,6 +283,28 @@ def check_gates(variables: Mapping[str, Sequence[tuple[str, str]]]) -> list[Find
     return [
         Finding("channels", Level.OK, "nothing in the environment or Claude Code's settings switches them off", todo)
     ]
+
+
+def check_ways(running: Sequence[RunningChannel]) -> list[Finding]:
+    """Say by which way events reach each Claude Code that runs here now."""
+    if not running:
+        return [Finding("way", Level.OK, "no Claude Code with `clawback channel` runs here now")]
+    return [_check_way(each) for each in running]
+
+
+def _check_way(channel: RunningChannel) -> Finding:
+    claude, standing = f"Claude Code, process {channel.claude_pid}", channel.standing
+    if standing is None:
+        todo = "it is stuck, or of another version than this one: reconnect clawback with /mcp there"
+        return Finding("way", Level.WARN, f"{claude}: its channel does not say its way", todo)
+    found = f"{claude}: {printable(str(standing))}"
+    if standing.gate and standing.way is Way.CHANNEL and not standing.seen:
+        todo = (
+            f"event_next shows events there, nothing else shows them at once: unset {standing.gate}, or install the"
+            " plugin, which has other ways"
+        )
+        return Finding("way", Level.WARN, found, printable(todo))
+    return Finding("way", Level.OK, found)
 
 
 def check_registration(program: Program, registrations: Sequence[Registration]) -> list[Finding]:

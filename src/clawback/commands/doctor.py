@@ -32,6 +32,7 @@ async def examine(*, with_probe: bool) -> list[Finding]:
     claude = await program
     findings.append(checks.check_claude(claude))
     findings += checks.check_gates(facts.variables_of(os.environ, files))
+    findings += checks.check_ways(facts.find_channels())
     findings += checks.check_registration(claude, files.registrations())
     if with_probe and config is not None and any(each.check == "sessions" for each in findings):
         findings += await probe(config)

@@ -6,6 +6,7 @@ are read instead.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -18,10 +19,13 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+import msgspec
 
 from clawback import wire
+from clawback.channel import rendezvous
 from clawback.channel.settings import PluginConfig, config_path, is_loopback, read_config
-from clawback.commands.checks import ConfigFile, Greeting, Page, Program, Registration
+from clawback.channel.ways import Standing
+from clawback.commands.checks import ConfigFile, Greeting, Page, Program, Registration, RunningChannel
 from clawback.commands.visit import visit
 from clawback.errors import ClawbackError, ConfigError, Unauthorized
 from clawback.model import UNTAGGED_NAME
@@ -32,6 +36,9 @@ VERSION_SECONDS = 15.0
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Claude Code keeps every project in one file, which grows; beyond this it is no file of settings."""
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""Of a channel, which says a line."""
 
 
 def look_at_config() -> tuple[ConfigFile, PluginConfig | None]:
@@ -123,6 +130,31 @@ async def find_claude() -> Program:
         await process.wait()
         return Program(path)
     return Program(path, output.decode("utf-8", "replace").strip() or None)
+
+
+def find_channels() -> list[RunningChannel]:
+    """
+    Find the channels that run for this user, and ask each by which way its events go.
+
+    What a killed one left of its socket is passed over. Changes the working directory meanwhile.
+    """
+    sockets = Path(rendezvous.run_directory()).glob("*.sock")
+    pids = sorted(int(path.stem) for path in sockets if path.stem.isdecimal())
+    return [channel for pid in pids if (channel := _ask_channel(pid)) is not None]
+
+
+def _ask_channel(pid: int) -> RunningChannel | None:
+    with contextlib.chdir("."):  # connecting leaves it
+        try:
+            channel = rendezvous.connect(pid)
+        except OSError:
+            return None
+    with channel, channel.makefile("rb") as answer:
+        try:
+            channel.sendall(b'{"standing":true}\n')
+            return RunningChannel(pid, msgspec.json.decode(answer.read(MAX_ANSWER_BYTES), type=Standing))
+        except (OSError, msgspec.DecodeError):
+            return RunningChannel(pid)
 
 
 class ClaudeFiles:
