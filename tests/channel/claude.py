@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from channel.peer import TOKEN, eventually
+from channel.peer import TOKEN
 from clawback.channel.remote import Timing
 
 # As 2.1.330 sends them, less the parts that nobody reads.
@@ -44,6 +44,9 @@ QUICK = Timing(
     watch_parent=0.1,
     unseen=0.3,
 )
+SPEAK_SECONDS = 15.0
+"""A program that starts on a busy machine takes its time."""
+
 PROGRAM = """
 import sys, msgspec
 from clawback.channel.remote import Timing
@@ -92,6 +95,7 @@ class Claude:
         self.lines: list[bytes] = []
         self.events: list[dict[str, Any]] = []
         self.stderr = ""
+        self._spoke = asyncio.Event()
         self.process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Self:
@@ -126,7 +130,7 @@ class Claude:
         request_id = next(self._ids)
         message = {"jsonrpc": "2.0", "id": request_id, "method": method}
         await self.send(message if params is None else message | {"params": params})
-        await eventually(lambda: request_id in self.answers or self.process.returncode is not None)
+        await self._hear(lambda: request_id in self.answers or self.process.returncode is not None)
         assert request_id in self.answers, f"the program ended with {self.process.returncode}: {self.stderr}"
         return self.answers[request_id]
 
@@ -148,7 +152,7 @@ class Claude:
 
     async def event(self, number: int) -> dict[str, Any]:
         """Wait for the channel notification of this number, from 1, and return its params."""
-        await eventually(lambda: len(self.events) >= number)
+        await self._hear(lambda: len(self.events) >= number)
         return self.events[number - 1]
 
     async def shown(self, number: int) -> str:
@@ -172,10 +176,23 @@ class Claude:
         elif "id" in message:
             self.answers[message["id"]] = message
 
+    async def _hear(self, condition: Callable[[], bool]) -> None:
+        """Wait until the program has said what makes this true, looking at once whenever it speaks or ends."""
+        try:
+            async with asyncio.timeout(SPEAK_SECONDS):
+                while not condition():
+                    self._spoke.clear()
+                    await self._spoke.wait()
+        except TimeoutError:
+            raise AssertionError(f"not said within {SPEAK_SECONDS:g} s; stderr: {self.stderr}") from None
+
     async def _read_stdout(self) -> None:
         async for line in self.process.stdout:
             self.lines.append(line)
             self.heard(json.loads(line))
+            self._spoke.set()
+        await self.process.wait()
+        self._spoke.set()
 
     async def _read_stderr(self) -> None:
         async for line in self.process.stderr:
