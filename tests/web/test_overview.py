@@ -19,6 +19,9 @@ from waiting import eventually
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egnp\x1b[31m"
 SEEN = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>⟨U+202E⟩gnp⟨U+001B⟩[31m"
 
+SEEN_STEPS = ["accepted ", " delivered ", " in flight, seen "]
+"""What stands on the way of an event that reached its model."""
+
 
 @pytest.fixture
 async def person(house, browser):
@@ -97,6 +100,32 @@ async def test_sessions_are_shown_with_what_they_hold_and_what_waits(house, pers
     assert "Idle. The next event for it leaves at once." in quiet
     assert nobody.startswith("offline")
     assert "waiting priority" in nobody
+
+
+async def test_an_event_that_reached_the_model_is_shown_as_seen(house, person):
+    """In flight, and afterwards as a step on its way."""
+    peer = await house.connect(instanceId="a")
+    event_id = await house.publish("x")
+    await peer.frame("event")
+    await eventually(house.held)
+    delivered = await read(person, "/parts/now")
+    await peer.ask("event_seen", eventId=event_id)
+    seen = await read(person, "/parts/now")
+    way = (await read(person, f"/events/{event_id}")).partition(" Its way ")[2]
+    await peer.ack(event_id)
+
+    async def ended():
+        text = (await read(person, f"/events/{event_id}")).partition(" Its way ")[2]
+        return text if " acked " in text else None
+
+    whole = await eventually(ended)
+
+    assert " in flight attempt 1" in delivered
+    assert " in flight, seen attempt 1" in seen
+    for text, steps in (way, SEEN_STEPS), (whole, [*SEEN_STEPS, " acked "]):
+        places = [text.find(step) for step in steps]
+        assert places[0] > -1
+        assert places == sorted(places), text
 
 
 async def test_an_interrupt_is_in_flight_and_what_it_suspended_below_it(house, person):
