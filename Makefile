@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench faults fuzz claude browser lock clean
+.PHONY: run test lint types bench faults chaos fuzz claude browser lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
@@ -23,6 +23,12 @@ bench: $(VENV)/.ready-dev
 
 faults: $(VENV)/.ready-dev
 	FAULT_ROUNDS=20 $(BIN)/pytest tests/faults $(ARGS)
+
+# A random mix of faults for so long. SEED repeats what an earlier run drew: each prints its own.
+MINUTES ?= 60
+
+chaos: $(VENV)/.ready-dev
+	CHAOS_MINUTES=$(MINUTES) FAULT_SEED=$(SEED) $(BIN)/pytest tests/faults/test_chaos.py -s $(ARGS)
 
 # schemathesis over the API. Its packages are kept apart: they would bring a plug-in into every run of pytest.
 FUZZ := .venv-fuzz

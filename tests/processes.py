@@ -203,6 +203,12 @@ def command_line(pid: int) -> bytes:
     return _words(Path(f"/proc/{pid}"))
 
 
+def resident_bytes(pid: int) -> int:
+    """How much memory a process holds."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) * 1024
+
+
 def _words(entry: Path) -> bytes:
     try:
         return (entry / "cmdline").read_bytes()

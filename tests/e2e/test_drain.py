@@ -1,10 +1,10 @@
 """A long queue: events that waited while nobody was connected, drained by one session."""
 
 import asyncio
-from pathlib import Path
 
 from github import PULL_REQUEST, delivery, make_source, post
 from legacy import LegacyClient
+from processes import resident_bytes
 
 SENDERS, EACH = 8, 125
 WARM_UP = 20
@@ -53,9 +53,3 @@ async def drain(client: LegacyClient, count: int) -> list[tuple[str, str]]:
         came.append((event["meta"]["deliveryId"], event["meta"]["attempt"]))
         await client.ack(event)
     return came
-
-
-def resident_bytes(pid: int) -> int:
-    """How much memory a process holds."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) * 1024

@@ -107,15 +107,20 @@ class Plugin(Claude):
 
 
 class Flow:
-    """`async with Flow(…) as flow:` kill and await `progress` as often as wanted, then `finish`."""
+    """
+    `async with Flow(…) as flow:` kill and await `progress` as often as wanted, then `finish`.
 
-    def __init__(self, server: Server, dice: random.Random, home: Path) -> None:
+    The plugin connects to `remote`, by default the server itself.
+    """
+
+    def __init__(self, server: Server, dice: random.Random, home: Path, remote: str | None = None) -> None:
         self.entries: list[Entry] = []
         self.acks = 0
         self.backlog = BACKLOG
         self._server = server
         self._dice = dice
         self._home = home
+        self._remote = remote
         self._url = ""
         self._token: Token
         self._config = Path()
@@ -130,7 +135,7 @@ class Flow:
     async def __aenter__(self) -> Self:
         self._token = token = await asyncio.to_thread(self._server.token)
         self._home.mkdir()
-        self._config = await asyncio.to_thread(self._server.log_in, token, self._home)
+        self._config = await asyncio.to_thread(self._server.log_in, token, self._home, self._remote)
         async with LegacyClient(self._server.socket_url, token.value) as client:
             self._url = await make_source(client, skill="/review")
         await self.start_plugin()
@@ -208,6 +213,14 @@ class Flow:
         with frozen(pids[what]):
             yield
         self._record(Killed(f"{what}, going on"))
+
+    async def repeat(self, deliveries: list[str], times: int) -> None:
+        """Send deliveries that were accepted before again, each so often at once; each is the event that it was."""
+        async with httpx.AsyncClient(timeout=20.0, trust_env=False) as http:
+            sent = [(name, delivery(delivery_id=name)) for name in deliveries for _ in range(times)]
+            answers = await asyncio.gather(*(self._accepted(http, request) for _, request in sent))
+        for (name, _), event_id in zip(sent, answers, strict=True):
+            self._record(Accepted(name, event_id))
 
     def allow_more(self, deliveries: int) -> None:
         """Let senders send as many more although nothing that waits is acked."""

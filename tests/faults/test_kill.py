@@ -23,6 +23,7 @@ from clawback.model import Address, Event, Origin, Priority, new_id
 from cluster import Peer, joined
 from faults.extent import ROUNDS
 from faults.flow import PATIENCE_SECONDS
+from faults.kills import KILLS
 from github import make_source, post
 from legacy import LegacyClient
 from processes import Server, environment, frozen
@@ -33,45 +34,8 @@ pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
 CALM_SECONDS = 0.6
 """A kill comes at a random moment of this after the flow went on: some 20 events."""
 
-RECOVERY_SECONDS = 1.2
-"""A second kill comes at a random moment of this after the first, which is while things start again."""
-
-AGAIN = 0.3
-"""How often there is a second one."""
-
 EXTENDED_SECONDS = 2.0
 """What an event has before it is extended: enough to ask for it on a slow machine."""
-
-
-async def kill_plugin(flow, _server, dice) -> None:
-    """Kill the plugin and start another, which may be killed while it starts."""
-    await flow.kill_plugin()
-    await flow.start_plugin()
-    if dice.random() < AGAIN:
-        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
-        await flow.kill_plugin()
-        await flow.start_plugin()
-
-
-async def kill_server(flow, server, dice) -> None:
-    """Kill the server and start it again on the same port and data; it may be killed while it starts."""
-    await flow.kill_server()
-    if dice.random() < AGAIN:
-        server.launch()
-        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
-        await flow.kill_server()
-    await asyncio.to_thread(server.start)
-
-
-async def kill_nats(flow, _server, dice) -> None:
-    """Kill nats-server, which the server starts again; it may be killed while it starts."""
-    assert flow.kill_nats(), "it runs, since events went through"
-    if dice.random() < AGAIN:
-        await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
-        flow.kill_nats()
-
-
-KILLS = {"plugin": kill_plugin, "server": kill_server, "nats": kill_nats}
 
 
 @pytest.mark.parametrize("what", [*KILLS, "any"])
