@@ -226,10 +226,10 @@ class Flow:
         """Let senders send as many more although nothing that waits is acked."""
         self.backlog = max(BACKLOG, len(self._waiting)) + deliveries
 
-    async def progress(self) -> None:
+    async def progress(self, patience_s: float = PATIENCE_SECONDS) -> None:
         """Wait until Claude was shown and acked one event more."""
         before = self.acks
-        await eventually(lambda: self._check() or self.acks > before, PATIENCE_SECONDS)
+        await eventually(lambda: self._check() or self.acks > before, patience_s)
 
     async def finish(self) -> list[str]:
         """Send no more, wait until all that was accepted has ended and no stream holds anything; return violations."""

@@ -32,7 +32,7 @@ IS_SOAK = CHAOS_SECONDS > 300
 CALM_SECONDS = 0.8
 """Faults come at a random moment of this after the flow went on."""
 
-BRIEF_SECONDS, LONG_SECONDS = 2.0, 60.0
+BRIEF_SECONDS, LONG_SECONDS = 2.0, 90.0
 """How long something lasts at most. What lasts long outlives leases, and the patience of both ends of a WebSocket."""
 
 LONG = 0.04 if IS_SOAK else 0.0
