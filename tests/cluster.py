@@ -40,6 +40,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def running_server(natsd: Natsd, home: Path) -> AsyncIterator[str]:
     """Run a server over a NATS, and say the URL of its WebSocket."""
+    await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
     settings = ServerSettings(data_dir=home, shards=SHARDS, master_key=KEY)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
