@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from channel.claude import Claude, environment
+from channel.claude import QUICK, Claude, environment
 from channel.peer import eventually
+from clawback.channel.ways import Standing, Way
+from clawback.commands.checks import RunningChannel
+from clawback.commands.facts import find_channels
 from processes import CLAWBACK, command_line
 
 ROOT = Path(__file__).parent.parent.parent
@@ -239,15 +243,22 @@ async def test_an_inbox_that_nobody_reads_is_passed_over(session, config, peer):
     assert f"event {event_id} was not seen to arrive; it goes by the monitor" in claude.stderr
 
 
-async def test_without_the_plugins_hooks_an_event_goes_one_way(config, peer, session):
-    """The program alone has no witness, so there can be no proof: what was sent is not sent again."""
-    async with session.inbox() as frames, Claude(config, CLAUDE_CODE_MESSAGING_SOCKET="inbox.sock") as claude:
+async def test_without_the_plugins_hooks_an_event_goes_one_way(session, config, peer, monkeypatch):
+    """The program alone has no witness, so no proof: what was sent is not sent again. Who only looks is none either."""
+    monkeypatch.setenv("HOME", str(session.home))
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    impatient = msgspec.structs.replace(QUICK, unseen=0.0)
+    inbox = {"CLAUDE_CODE_MESSAGING_SOCKET": "inbox.sock"}
+    async with session.inbox() as frames, Claude(config, timing=impatient, **inbox) as claude:
         await peer.deliver()
         await claude.event(1)
+        looked = find_channels()
         await peer.deliver(priority="interrupt")
         await claude.event(2)
         await claude.quiet()
+        looked += find_channels()
 
+    assert looked == [RunningChannel(os.getpid(), Standing(Way.CHANNEL, seen=False))] * 2
     assert frames.empty()
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from claude.model import PREFIX, Obedient, ToolCall, Turn
+from processes import CLAWBACK
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -46,12 +47,15 @@ async def test_an_event_comes_by_the_monitor_is_seen_and_is_acknowledged(install
         await eventually(lambda: github.is_in(event_id, "claimed"), PATIENCE_SECONDS)
         ended = await eventually(lambda: github.ended(event_id), PATIENCE_SECONDS)
         told = await session.ask(model, "account_info")
+        examined = json.loads(await installed.run("doctor", "--json", program=CLAWBACK))
 
+    way = "Events reach Claude by the monitor, as was seen (CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
     assert ended["state"] == "acked"
     assert "<task-notification>" in model.told(event_id).text
     assert [name for name, _ in model.calls][:2] == [PREFIX + "event_next", PREFIX + "event_ack"]
     assert "/review\n\nBetween the markers" in model.told("-----BEGIN DATA").text
-    assert "Events reach Claude by the monitor, as was seen (CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC" in told
+    assert way in told
+    assert [way in each["found"] for each in examined if each["check"] == "way"] == [True]
 
 
 @pytest.mark.usefixtures("unmonitored")
