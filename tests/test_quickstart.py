@@ -40,7 +40,7 @@ def quickstart() -> list[Step]:
 @pytest.fixture
 def home(tmp_path) -> dict[str, str]:
     """The environment of somebody who never used Clawback or Claude Code."""
-    ours = ("CLAWBACK_", "CLAUDE_", "XDG_", "MAKE", "MFLAGS")
+    ours = ("CLAWBACK_", "CLAUDE_", "XDG_", "MAKE", "MFLAGS", "ARGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"HOME": str(tmp_path)}
 

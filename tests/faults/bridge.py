@@ -135,7 +135,7 @@ class Session(Delivery):
     @property
     def idle(self) -> bool:
         """Whether it holds nothing, and has no ack that was not confirmed."""
-        return not self.held and not self._unconfirmed
+        return not self.held and not self._acks.unconfirmed
 
     def check(self) -> None:
         """Fail if a part of it has ended by itself."""
@@ -247,10 +247,9 @@ class Session(Delivery):
                         self._bridge.record(LetGo(self.name, self._deliveries[event_id]))
         super().received(message)
 
-    def _confirm(self, event_ids: list[str]) -> None:
-        for event_id in event_ids:
-            self._bridge.record(Confirmed(self.name, self._bridge.name_of(event_id)))
-        super()._confirm(event_ids)
+    def _ack_confirmed(self, event_id: str) -> None:
+        self._bridge.record(Confirmed(self.name, self._bridge.name_of(event_id)))
+        super()._ack_confirmed(event_id)
 
 
 class Bridge:
