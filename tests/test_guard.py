@@ -71,9 +71,10 @@ class _QuietServer(uvicorn.Server):
 class Guarded:
     """A server of Echo behind the limits."""
 
-    def __init__(self, echo: Echo, port: int) -> None:
+    def __init__(self, echo: Echo, port: int, connections: set) -> None:
         self.echo = echo
         self.port = port
+        self.connections = connections
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect."""
@@ -101,7 +102,7 @@ async def guarded(limits: ConnectionLimits | None = None, trusted_proxies=()):
         running = asyncio.create_task(server.serve([listener]))
         await eventually(lambda: server.started)
         try:
-            yield Guarded(echo, listener.getsockname()[1])
+            yield Guarded(echo, listener.getsockname()[1], server.server_state.connections)
         finally:
             echo.held.set()
             server.should_exit = True
@@ -236,6 +237,17 @@ async def test_what_can_be_read_in_one_way_is_taken(server, sent, length):
     assert statuses(answer) == [200, 200]
     assert f'"bytes": {length}'.encode() in answer
     assert b'"path": "/next"' in answer
+
+
+async def test_an_answer_waits_for_no_ack_of_its_head(server):
+    """Its head and its body are two writes, and a client that keeps its connection acks the first one late."""
+    _, writer = await server.open()
+    await eventually(lambda: server.connections)
+    (connection,) = server.connections
+    kept = connection.transport.get_extra_info("socket")
+
+    assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    writer.close()
 
 
 async def test_http_1_0_needs_no_host(server):
