@@ -12,8 +12,11 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
+import pytest
+import pytest_asyncio
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -33,6 +36,7 @@ from clawback.fabric.lines import Lines
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, Origin, Priority, Profile, new_id, random_id
+from clawback.sessions.socket import Connection
 from clawback.settings import ServerSettings
 from natsd import Natsd
 from waiting import eventually
@@ -193,17 +197,24 @@ class House:
             house = cls(natsd, data_dir, fabric, stack, settings)
             for _ in range(servers):
                 await house.start()
-            registry = house.servers[0].registry
-            shards = registry.install.shards
-            house.tokens = Tokens(registry, LastSeen(fabric))
-            house.profile = await ensure_profile(registry, f"house-{random_id(8)}")
-            house.token = await house.tokens.create(house.profile.id, "test")
-            house.events = EventStore(fabric, Ledger(fabric), shards)
-            house.lines = Lines(fabric, shards)
-            house.stacks = Stacks(fabric, shards)
-            house.history = History(fabric)
-            house.leases = Leases(fabric)
+            await house._move_in()
             yield house
+
+    @asynccontextmanager
+    async def newcomer(self) -> AsyncIterator[Self]:
+        """Make another profile with a token on the same servers; what it connects and starts ends with the context."""
+        others = self.connections
+        async with AsyncExitStack() as stack:
+            house = type(self)(self.natsd, self._data_dir, self.fabric, stack, self._settings)
+            house.servers = list(self.servers)
+            await house._move_in()
+            yield house
+        await eventually(lambda: self.connections <= others)
+
+    @property
+    def connections(self) -> set[Connection]:
+        """What is connected to the servers now, whoever's it is."""
+        return set().union(*(server.bridge._connections for server in self.servers))
 
     async def start(self, auth: NatsAuth | None = None) -> Server:
         """Start another server; `auth` is the way to NATS, where it is not the direct one."""
@@ -241,6 +252,18 @@ class House:
         await self.events.store(self.address(tag), event, text.encode(), maker=maker, patience_s=5)
         return event.id
 
+    async def _move_in(self) -> None:
+        registry, fabric = self.servers[0].registry, self.fabric
+        shards = registry.install.shards
+        self.tokens = Tokens(registry, LastSeen(fabric))
+        self.profile = await ensure_profile(registry, f"house-{random_id(8)}")
+        self.token = await self.tokens.create(self.profile.id, "test")
+        self.events = EventStore(fabric, Ledger(fabric), shards)
+        self.lines = Lines(fabric, shards)
+        self.stacks = Stacks(fabric, shards)
+        self.history = History(fabric)
+        self.leases = Leases(fabric)
+
     def address(self, tag: str | None = None) -> Address:
         """Where the events of a tag wait."""
         return Address(self.profile.id, tag)
@@ -277,3 +300,10 @@ def counting(calls: list, call: Callable[..., Any]) -> Callable[..., Any]:
         return call(*arguments, **options)
 
     return noted
+
+
+def share_loop(items: list[pytest.Item], folder: Path) -> None:
+    """Run the tests of each file under a folder in one event loop, so that they can share what runs in it."""
+    for item in items:
+        if item.path.is_relative_to(folder) and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from clawback.model import Lease, Priority, random_id
 from clawback.sessions.dispatcher import Dispatcher
@@ -15,14 +16,21 @@ from waiting import eventually
 HERE, THERE, NOWHERE = "on the server that is asked", "on another server", "not connected"
 
 
-@pytest.fixture
-async def two(natsd, tmp_path):
-    """A profile with two servers."""
-    async with House.open(natsd, tmp_path, servers=2) as house:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(natsd, tmp_path_factory):
+    """Two servers for all of these tests."""
+    async with House.open(natsd, tmp_path_factory.mktemp("house"), servers=2) as house:
         yield house
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def two(shared):
+    """A profile of the test's own on both servers."""
+    async with shared.newcomer() as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def api(two):
     """The API of the first server."""
     async with httpx.AsyncClient(base_url=two.servers[0].url, timeout=30, trust_env=False) as web:

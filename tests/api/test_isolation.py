@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-import pytest
+import pytest_asyncio
 
 from clawback.accounts.profiles import ensure_profile
 from clawback.model import Event, Origin, Priority, new_id, random_id
@@ -12,14 +12,14 @@ UNKNOWN = "x" * 26
 BODIES = {"extend": {"seconds": 60}, "cron": {"prompt": "mine now"}, "source": {"skill": "/mine"}}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def charlie(house, web, api):
     """The API, asked with a token of another profile."""
     profile = await ensure_profile(house.servers[0].registry, f"charlie-{random_id(8)}")
     return Api(web, api.document, (await house.tokens.create(profile.id, "charlie")).value)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def hers(house, api):
     """Everything that Alice has, by its id: a source, a cron, her tokens, events in every state."""
     source = (await api.ask("POST", "/sources", json={"slug": "hub", "verifierType": "none", "skill": "/go"})).json()

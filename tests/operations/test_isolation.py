@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from clawback import wire
 from clawback.accounts.profiles import ensure_profile
@@ -125,13 +126,26 @@ class World:
         return seen | {"account": (await self.looker.ask("account_info"))["data"], "frames": len(self.session.frames)}
 
 
-@pytest.fixture
-async def world(natsd, tmp_path):
-    """Alice's world, on one server."""
-    async with House.open(natsd, tmp_path) as house:
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+"""Where `world` runs."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(natsd, tmp_path_factory):
+    """Alice's world, on one server: nobody changes it, so all tests look at the same."""
+    async with House.open(natsd, tmp_path_factory.mktemp("house")) as house:
         world = World(house)
         await world.fill()
         yield world
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_world(world):
+    """Another like it, of a profile of its own, for a test in which Alice goes on."""
+    async with world.house.newcomer() as house:
+        own = World(house)
+        await own.fill()
+        yield own
 
 
 async def charlie(house: House, **auth: Any):
@@ -159,6 +173,7 @@ def without(text: str, *identifiers: str) -> str:
     return re.sub("|".join(map(re.escape, identifiers)), "ID", text)
 
 
+@in_one_loop
 @pytest.mark.parametrize("request_type", ASKED, ids=tag_of)
 async def test_a_request_with_anothers_id_is_one_with_an_unknown_id(world, request_type):
     """The same answer to the letter, whatever kind of id stands in whichever field; Alice notices nothing."""
@@ -184,24 +199,26 @@ async def test_a_request_with_anothers_id_is_one_with_an_unknown_id(world, reque
     assert await world.seen() == world.before
 
 
-async def test_nothing_of_another_is_settled_or_held_by_saying_so_in_auth(world):
+@in_one_loop
+async def test_nothing_of_another_is_settled_or_held_by_saying_so_in_auth(own_world):
     """What Charlie says he finished or holds is not his: it is passed over, and told like what nobody has."""
-    events = [world.ids[name] for name in ("held", "waiting", "dead", "done")]
+    events = [own_world.ids[name] for name in ("held", "waiting", "dead", "done")]
     unknown = unknown_like(events[0])
     peer = await charlie(
-        world.house,
+        own_world.house,
         inflight=[*events, unknown],
         acked=[{"eventId": each, "summary": "charlies"} for each in [*events, unknown]],
     )
     await eventually(lambda: sum(frame["type"] == "timed_out" for frame in peer.frames) == len(events) + 1)
-    after = await world.seen()
-    receipt = await world.session.ack(world.ids["held"])
+    after = await own_world.seen()
+    receipt = await own_world.session.ack(own_world.ids["held"])
 
-    assert after == world.before
-    assert receipt == {"eventId": world.ids["held"], "settled": True}
+    assert after == own_world.before
+    assert receipt == {"eventId": own_world.ids["held"], "settled": True}
     assert [frame for frame in peer.frames if frame["type"] == "event"] == []
 
 
+@in_one_loop
 async def test_messages_stay_within_a_profile(world):
     """To Alice's tag, to everybody, and in the name of the same tag: none of hers gets any."""
     peer = await charlie(world.house)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 
 import pytest
+import pytest_asyncio
 
 from browsing import Browser
 from clawback.accounts.vault import load_vault
@@ -203,13 +204,13 @@ async def test_a_visit_ends_when_its_account_is_taken_off_the_list(natsd, tmp_pa
 # --- forged ways back -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def person():
     """Who is on the list in the tests below."""
     return some_login(), some_id()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def place(natsd, tmp_path, github, person):
     """A server where that person may log in."""
     github.person = person
@@ -217,7 +218,7 @@ async def place(natsd, tmp_path, github, person):
         yield house
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def browser(place):
     """Their browser."""
     async with Browser(place.servers[0].url) as browser:

@@ -8,6 +8,7 @@ from html import unescape
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from browsing import hidden_fields
 from clawback import event_stream
@@ -23,14 +24,14 @@ SEEN_STEPS = ["accepted ", " delivered ", " in flight, seen "]
 """What stands on the way of an event that reached its model."""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def person(house, browser):
     """Somebody who is logged in to the house's profile, with a browser."""
     await browser.log_in(house.token.value)
     return browser
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def neighbour(house, stranger):
     """Somebody of another profile on the same server, with a browser."""
     profile = await ensure_profile(house.servers[0].registry, f"other-{random_id(8)}")
