@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import prometheus_client
 import pytest
 from litestar import Litestar
 
@@ -54,7 +55,7 @@ async def test_metrics_are_for_this_machine(web):
     answer = await web.get("/metrics")
 
     assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == prometheus_client.CONTENT_TYPE_LATEST
     assert "clawback_webhooks_total" in answer.text
 
 

@@ -31,6 +31,9 @@ from clawback.settings import Network
 FORWARDED_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """What proxies add."""
 
+MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
+"""Litestar adds the charset of what is text."""
+
 LOOK_SECONDS = 10.0
 """How long a look at the streams is good for, however many ask."""
 
@@ -106,7 +109,7 @@ def build_metrics(scrape: Scrape, token: str | None, proxies: Sequence[Network])
                 "metrics are for this machine: ask 127.0.0.1, and through no proxy; or set metrics_token"
             )
         await scrape.look()
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(prometheus_client.generate_latest(), media_type=MEDIA_TYPE)
 
     return page
 

@@ -257,6 +257,7 @@ async def test_every_answer_has_the_headers_that_keep_a_page_ours(house, browser
         assert "strict-transport-security" not in answer.headers
     assert [answer.headers["cache-control"] for answer in answers[:3]] == ["no-store"] * 3
     assert answers[3].headers["cache-control"] == "max-age=31536000, public, immutable"
+    assert [answers[n].headers["content-type"] for n in (0, 2)] == ["text/html; charset=utf-8"] * 2
     assert answers[3].headers["content-type"].startswith("text/css")
     assert "frame-ancestors 'none'" in POLICY
     assert "unsafe" not in POLICY

@@ -15,6 +15,7 @@ from litestar import Request, Response, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import CacheControlHeader, Cookie, MutableScopeHeaders
 from litestar.di import NamedDependency, Provide
+from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
@@ -74,7 +75,7 @@ _templates.filters.update(words.FILTERS)
 def show(template: str, person: Person | None, *, status: int = HTTPStatus.OK, **values: Any) -> Html:  # noqa: ANN401 - what a template shows
     """Answer with a page for `person`, None where nobody is logged in; `values` are the template's variables."""
     text = _templates.get_template(template).render(person=person, **values)
-    return Response(text, status_code=status, media_type="text/html; charset=utf-8")
+    return Response(text, status_code=status, media_type=MediaType.HTML)
 
 
 def go_to(path: str, *cookies: Cookie) -> Redirect:
