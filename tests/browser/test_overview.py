@@ -227,6 +227,15 @@ async def test_nothing_is_cut_off_on_a_phone(house, overview, full):
         assert await overview.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [PHONE[0], 1100])
+async def test_the_apis_description_is_as_wide_as_its_window(house, page, width):
+    """What is wider, an example of one long line, scrolls by itself."""
+    await page.open(f"{house.servers[0].url}/schema")
+    await page.resize(width, 800)
+
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 CONTRAST = """(() => {
     const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)

@@ -36,8 +36,10 @@ _STYLE = """
 body { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 h2 { border-bottom: 1px solid; margin-top: 2.5rem; }
 code, pre { font-family: ui-monospace, monospace; font-size: 0.9rem; }
+code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; padding: 0.75rem; border: 1px solid; border-radius: 0.25rem; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; }
+th:first-child { width: 4rem; }
 td, th { border: 1px solid; padding: 0.25rem 0.5rem; text-align: left; vertical-align: top; }
 """
 
@@ -166,5 +168,8 @@ def _build_examples(answer: dict[str, Any]) -> str:
         for content in (answer.get("content") or {}).values()
         for example in content.get("examples", {}).values()
     ]
-    written = [msgspec.json.format(msgspec.json.encode(example), indent=2).decode() for example in examples]
+    written = [
+        example if isinstance(example, str) else msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
+        for example in examples
+    ]
     return "".join(f"<pre>{escape(example)}</pre>" for example in written)
