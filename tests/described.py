@@ -29,14 +29,7 @@ class Api:
     def check(self, answer: httpx.Response) -> None:
         """Fail where an answer is not documented."""
         path = answer.request.url.path
-        method = answer.request.method.lower()
-        found = [
-            item[method]
-            for template, item in sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
-            if matches(template, path) and method in item
-        ]
-        assert found, f"{method} {path} is not documented"
-        documented = found[0]["responses"]
+        documented = self.operation(answer.request)["responses"]
         assert str(answer.status_code) in documented, f"{answer.status_code} of {path} is not documented: {answer.text}"
         content = documented[str(answer.status_code)].get("content")
         if content is None:
@@ -46,6 +39,17 @@ class Api:
         assert media_type in content, f"{media_type} of {path} is not documented"
         if media_type.endswith("json"):
             self.check_shape(answer.json(), content[media_type]["schema"])
+
+    def operation(self, request: httpx.Request) -> dict:
+        """Find the description of what a request asks; fail where there is none."""
+        path, method = request.url.path, request.method.lower()
+        found = [
+            item[method]
+            for template, item in sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
+            if matches(template, path) and method in item
+        ]
+        assert found, f"{method} {path} is not documented"
+        return found[0]
 
     def check_shape(self, value: object, schema: dict) -> None:
         """Fail where a value has not the shape, or a field that nobody described."""

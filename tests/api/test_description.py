@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -10,6 +12,7 @@ from msgspec.structs import fields
 
 from clawback import wire
 from clawback.api import account, crons, events, messages, sources, tokens
+from clawback.model import Event, Origin, Priority, new_id
 
 BODIES = [
     (account.AccountChange, wire.AccountUpdate),
@@ -90,6 +93,65 @@ async def test_the_page_shows_every_operation_and_loads_nothing(web, api):
     assert not re.search(r"<script|<link|<img|style=|https?://(?!hooks\.example\.com)", page.text)
     for method, path, _ in operations(api.document):
         assert f"<code>{method.upper()} {path}</code>" in page.text
+
+
+async def test_every_request_is_an_operation(api):
+    """Whatever a session can ask, but for what is about its own connection."""
+    asked = {request.__struct_config__.tag for request in get_args(wire.Request)}
+    offered = {operation["operationId"] for _, _, operation in operations(api.document)}
+
+    assert asked - offered == {"session_takeover", "event_seen"}
+
+
+async def test_every_operation_succeeds_as_described(house, api):
+    """Each is asked what it can do, once, and its answer held against its description."""
+    peer = await house.connect(sessionTag="builds", instanceId="i")
+    first, *others = [await house.publish(f'{{"n": {n}}}', "builds") for n in range(4)]
+    await peer.frame("event", id=first)
+    dead = Event(new_id("evt"), Origin.WEBHOOK, Priority.NORMAL, datetime.now(UTC), path="/hub")
+    await house.events.bury(house.address("builds"), dead, b"", reason="failed")
+    done = []
+
+    async def ask(method, path, status=200, **options):
+        answer = await api.ask(method, path, **options)
+        assert answer.status_code == status, answer.text
+        done.append(api.operation(answer.request)["operationId"])
+        return answer
+
+    for path in ("/account", "/tokens", "/sources", "/crons", "/sessions", "/events", "/history"):
+        await ask("GET", path)
+    await ask("PATCH", "/account", json={"timezone": "UTC"})
+    for path, body, change in (
+        (
+            "/sources",
+            {"slug": "hub", "verifierType": "github", "generateSecret": True, "skill": "/go"},
+            {"skill": "/x"},
+        ),
+        ("/crons", {"schedule": "@daily", "prompt": "look"}, {"prompt": "again"}),
+        ("/tokens", {"label": "desk"}, None),
+    ):
+        one = f"{path}/{(await ask('POST', path, 201, json=body)).json()['id']}"
+        await ask("GET", one)
+        if change is not None:
+            await ask("PATCH", one, json=change)
+        if path == "/crons":
+            for action in ("pause", "resume", "run"):
+                await ask("POST", f"{one}/{action}")
+        await ask("DELETE", one, 204)
+    await ask("POST", "/messages", json={"targets": ["builds"], "content": "hello"})
+    for path in (f"/events/{first}", f"/events/{first}/payload", f"/events/{first}/payload/part"):
+        await ask("GET", path)
+    await ask("GET", "/events/active", params={"sessionTag": "builds"})
+    await ask("POST", f"/events/{dead.id}/replay", 201)
+    await ask("POST", f"/events/{first}/extend", json={"seconds": 60})
+    await ask("POST", f"/events/{first}/defer", json={})
+    for event_id, action in zip(others, ("ack", "fail"), strict=False):
+        await peer.frame("event", id=event_id)
+        await ask("POST", f"/events/{event_id}/{action}", json={})
+    await ask("POST", "/tokens/rotate", 201, json={})
+
+    # The feed has no end: tests/test_event_stream.py holds on to it.
+    assert set(done) | {"event_stream"} == {operation["operationId"] for _, _, operation in operations(api.document)}
 
 
 @pytest.mark.parametrize(("body", "request_type"), BODIES, ids=lambda each: each.__name__)
