@@ -263,7 +263,7 @@ def _build_pages(settings: ServerSettings, fabric: Fabric, gate: Gate, services:
     people = People(GithubAccounts(fabric, registry), registry, settings.github_logins)
     door = Door(vault, gate, tokens, people, registry, once, place)
     codes = Codes(once, tokens, registry)
-    login = GithubLogin(_github(settings), people, door, vault, once, place)
+    login = GithubLogin(_github(settings), people, gate, door, vault, once, place)
     handlers = [
         *build_login_pages(door, login),
         *build_github_pages(login),

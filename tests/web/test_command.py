@@ -114,9 +114,7 @@ async def test_a_machine_without_curl_is_told_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("code", ["", "short", CODE + '"', CODE + "$(id)", CODE.upper(), CODE + "\n", "a" * 65])
-@pytest.mark.parametrize(
-    "build", [build_powershell_command, lambda url, code: build_shell_command(url, code, local=True)]
-)
+@pytest.mark.parametrize("build", BUILDERS)
 def test_nothing_but_a_code_gets_into_a_command(build, code):
     """A bug that let anything else through would be a shell's to run."""
     with pytest.raises(AssertionError, match="codes are made here"):
@@ -126,9 +124,7 @@ def test_nothing_but_a_code_gets_into_a_command(build, code):
 @pytest.mark.parametrize(
     "url", ["https://a.example/'", 'https://a.example/"', "https://a.example/$(id)", "https://a`id`"]
 )
-@pytest.mark.parametrize(
-    "build", [build_powershell_command, lambda url, code: build_shell_command(url, code, local=True)]
-)
+@pytest.mark.parametrize("build", BUILDERS)
 def test_nothing_but_a_plain_url_gets_into_a_command(build, url):
     """The settings refuse such a URL before."""
     with pytest.raises(AssertionError, match="the settings let no other URL through"):

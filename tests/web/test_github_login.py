@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from browsing import Browser
+from clawback.accounts import throttle
+from clawback.accounts.throttle import FAILURES
 from clawback.accounts.vault import load_vault
 from clawback.web import github_login
 from clawback.web.github_login import Attempt
@@ -292,6 +294,20 @@ async def test_a_login_that_took_longer_than_ten_minutes_is_refused(browser, git
     answer = await browser.get(back)
 
     await assert_nobody_came(browser, answer, "more than 10 minutes ago", github)
+
+
+async def test_who_makes_up_ways_back_is_told_to_wait(browser, github, monkeypatch):
+    """And GitHub is not asked any more: whether a code is right it alone knows."""
+    monkeypatch.setattr(throttle, "REFILL_SECONDS", 1e9)  # however slow this machine is
+    answers = []
+    for _ in range(FAILURES + 1):
+        state = query_of(await to_github(browser))["state"]
+        answers.append(await browser.get("/auth/github/callback", params={"code": "made-up", "state": state}))
+
+    assert [answer.status_code for answer in answers] == [400] * FAILURES + [429]
+    assert "too many failed logins came from this address" in answers[-1].text
+    assert "set-cookie" not in answers[-1].headers
+    assert github.asked.count(TOKEN) == FAILURES
 
 
 async def test_a_login_that_the_person_refused_is_over(browser, github):

@@ -1,12 +1,13 @@
 """The gate: who shows a token or a code is let in, and who shows wrong ones again and again is told to wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from clawback.accounts.codes import Codes
 from clawback.accounts.throttle import Throttle
 from clawback.accounts.tokens import MadeToken, Tokens
-from clawback.errors import NotFound, RateLimited, Unauthorized
+from clawback.errors import NotFound, RateLimited, Rejected, Unauthorized
 from clawback.model import TokenRecord
 
 
@@ -55,5 +56,23 @@ class Gate:
         except NotFound:
             if self._throttle.refuses(address, self._clock()):
                 raise RateLimited("too many wrong codes came from this address: try again in a minute") from None
+            self._throttle.failed(address, self._clock())
+            raise
+
+    @asynccontextmanager
+    async def attempt(self, address: str | None) -> AsyncIterator[None]:
+        """
+        Let somebody at an address try to log in where another service has the last word; what is refused is a failure.
+
+        Nothing tells beforehand who comes, so from an address that failed too often nobody does, and nobody is asked.
+
+        Raises:
+            RateLimited: too many of this address were refused in the last minute.
+        """
+        if self._throttle.refuses(address, self._clock()):
+            raise RateLimited("too many failed logins came from this address: try again in a minute")
+        try:
+            yield
+        except (Rejected, Unauthorized):
             self._throttle.failed(address, self._clock())
             raise

@@ -7,6 +7,7 @@ What stands against each forgery:
   that the way there gave to this very browser, sealed in a cookie. A code is worth nothing without the PKCE verifier,
   which is in that cookie too and never in a URL.
 - **The same way back twice**: a state is used up in NATS, for all servers, before anything is asked of GitHub.
+- **Made-up codes by the hundred**: from an address that was refused too often GitHub is asked nothing for a while.
 - **An old one**: both the cookie and what is sealed in it end after 10 minutes.
 - **Being sent elsewhere**: GitHub gets the redirect URI of the settings, and the person goes on to a path of this site,
   which travelled in the cookie.
@@ -29,6 +30,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from clawback.accounts.gate import Gate
 from clawback.accounts.github import Github
 from clawback.accounts.people import People
 from clawback.accounts.vault import Vault
@@ -77,6 +79,7 @@ class GithubLogin:
         self,
         github: Github | None,
         people: People,
+        gate: Gate,
         door: Door,
         vault: Vault,
         once: Once,
@@ -84,6 +87,7 @@ class GithubLogin:
     ) -> None:
         self._github = github
         self._people = people
+        self._gate = gate
         self._door = door
         self._sealer = Sealer(vault, COOKIE)
         self._once = once
@@ -115,13 +119,14 @@ class GithubLogin:
         cookie = self._place.cookie(COOKIE, self._sealer.seal(attempt), int(LOGIN_TIME.total_seconds()))
         return github.authorize_url(state, verifier), cookie
 
-    async def complete(self, cookies: dict[str, str], state: str, code: str) -> tuple[str, Cookie]:
+    async def complete(self, cookies: dict[str, str], state: str, code: str, address: str | None) -> tuple[str, Cookie]:
         """
         Complete a login that this browser began, and return where to go on and the cookie of the visit.
 
         Raises:
             Rejected: this browser began no such login, or not lately, or it is completed already, or GitHub says so.
             Unauthorized: the account is not let in.
+            RateLimited: too many were refused that came from this address.
             ConfigError, Unavailable: GitHub cannot be asked now.
         """
         github = self._known_github()
@@ -131,16 +136,18 @@ class GithubLogin:
             raise Rejected("this login was not begun in this browser, or another one was since: begin it again")
         if datetime.now(UTC) - attempt.begun_at >= LOGIN_TIME:
             raise Rejected("this login was begun more than 10 minutes ago: begin it again")
-        # Longer than the attempt lives: it is over before its state is forgotten.
-        if not await self._once.use(STATE, state, 2 * LOGIN_TIME.total_seconds()):
-            raise Rejected("this login is completed already: begin a new one")
-        account = await github.fetch_account(code, attempt.verifier)
-        rests_on = ByGithub(account.id, account.login)
-        try:
-            profile_id = await self._people.admit(account)
-        except Unauthorized:
-            log.info("a GitHub account was refused", extra={"action": "login_refused"} | rests_on.describe())
-            raise
+        # Not before: a page elsewhere can send a browser here as often as it likes, but not with this browser's state.
+        async with self._gate.attempt(address):
+            # Longer than the attempt lives: it is over before its state is forgotten.
+            if not await self._once.use(STATE, state, 2 * LOGIN_TIME.total_seconds()):
+                raise Rejected("this login is completed already: begin a new one")
+            account = await github.fetch_account(code, attempt.verifier)
+            rests_on = ByGithub(account.id, account.login)
+            try:
+                profile_id = await self._people.admit(account)
+            except Unauthorized:
+                log.info("a GitHub account was refused", extra={"action": "login_refused"} | rests_on.describe())
+                raise
         return attempt.onward, self._door.begin(profile_id, rests_on)
 
     def forget(self) -> Cookie:
@@ -169,7 +176,8 @@ def build_github_pages(login: GithubLogin) -> list[ControllerRouterHandler]:
         sent = request.query_params
         if "error" in sent or not sent.get("code"):
             raise Rejected("GitHub sent nobody back: the login was refused there, or cancelled")
-        onward, visit = await login.complete(request.cookies, sent.get("state", ""), sent["code"])
+        address = pages.address_of(request)
+        onward, visit = await login.complete(request.cookies, sent.get("state", ""), sent["code"], address)
         return pages.go_to(onward, visit, login.forget())
 
     return [begin, come_back]
