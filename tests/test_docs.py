@@ -291,6 +291,15 @@ def test_every_attack_names_a_test():
     assert [row[:60] for row in attacks if not re.match(r"\*\*[^*]+\*\* \([^)]+\)\. ", row) or "::" not in row] == []
 
 
+def test_every_fault_names_a_test():
+    """Each row of docs/faults.md says what goes wrong and names a test; the numbers are 1 to 45, each once."""
+    faults = [row for row in re.split(r"\n\n(?=\*\*F)|\n## ", read("docs/faults.md")) if row.startswith("**F")]
+    numbers = [int(re.match(r"\*\*F(\d+)\. ", row)[1]) for row in faults]
+
+    assert sorted(numbers) == [*range(1, 46)]
+    assert [row[:60] for row in faults if not re.match(r"\*\*[^*]+\.\*\* \w", row) or "::" not in row] == []
+
+
 def test_a_cited_decision_exists():
     """Code that cites a decision of ours by its number cites one that is there; numbers are used once, without gaps."""
     decisions = [path.name[:4] for path in sorted((ROOT / "docs/adr").glob("*.md"))]

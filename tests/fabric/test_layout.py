@@ -4,6 +4,9 @@ from clawback.errors import Unavailable
 from clawback.fabric import layout
 from clawback.fabric.connection import Fabric
 
+KEPT_FOR_EVER = {"DEAD", "LATER", "STACK"}
+"""Beside the streams of events."""
+
 
 async def config_of(fabric: Fabric, stream: str) -> dict:
     """Read a stream's configuration from NATS."""
@@ -29,6 +32,16 @@ async def test_nats_takes_every_stream_as_it_is_written(fresh_fabric):
             if configs[each["name"]].get(field) != value
         }
         assert not differing
+
+
+async def test_what_waits_has_no_age(fresh_fabric):
+    """However long nobody comes: events, what sessions hold, what is deferred and dead letters are never forgotten."""
+    configs = await all_configs(fresh_fabric)
+    waiting = {name: config for name, config in configs.items() if name.startswith("EVT") or name in KEPT_FOR_EVER}
+
+    assert len(waiting) > len(KEPT_FOR_EVER)
+    assert {name: config["max_age"] for name, config in waiting.items() if config["max_age"]} == {}
+    assert {config["discard"] for name, config in waiting.items() if name.startswith(("EVT", "DEAD"))} == {"new"}
 
 
 async def test_ensuring_again_changes_nothing(fresh_fabric):
