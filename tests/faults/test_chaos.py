@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(300 + 2 * CHAOS_SECONDS)
 IS_SOAK = CHAOS_SECONDS > 300
 
 CALM_SECONDS = 0.8
-"""Faults come at a random moment of this after the flow went on."""
+"""Each fault of a round comes at a random moment of this after the flow went on."""
 
 BRIEF_SECONDS, LONG_SECONDS = 2.0, 90.0
 """How long something lasts at most. What lasts long outlives leases, and the patience of both ends of a WebSocket."""
@@ -38,7 +38,7 @@ BRIEF_SECONDS, LONG_SECONDS = 2.0, 90.0
 LONG = 0.04 if IS_SOAK else 0.0
 """How often it does. In a short run never."""
 
-CUTS = 8
+CUTS = 6
 """How often the cable is cut in one go, at most."""
 
 REPEATED, TIMES = 5, 10
@@ -100,9 +100,19 @@ async def cut(chaos: Chaos, dice: random.Random) -> None:
     for _ in range(dice.randint(1, CUTS)):
         chaos.note("cable, cut")
         chaos.cable.cut()
-        await asyncio.sleep(dice.uniform(0, BRIEF_SECONDS) if dice.random() < 0.3 else 0)
+        await asyncio.sleep(dice.uniform(0, BRIEF_SECONDS) if dice.random() < 0.5 else 0)
         chaos.cable.mend()
         await asyncio.sleep(dice.uniform(0, CALM_SECONDS))
+
+
+async def kill_cut_off(chaos: Chaos, dice: random.Random) -> None:
+    """Kill the plugin some time after it was cut off, when it may have acks that the server has never heard of."""
+    chaos.note("cable, cut")
+    chaos.cable.cut()
+    await asyncio.sleep(dice.uniform(0, CALM_SECONDS))
+    await chaos.flow.kill_plugin()
+    chaos.cable.mend()
+    await chaos.flow.start_plugin()
 
 
 async def hold(chaos: Chaos, dice: random.Random) -> None:
@@ -133,13 +143,19 @@ async def repeat(chaos: Chaos, dice: random.Random) -> None:
 
 CALM: dict[str, list[Fault]] = {
     "server": [stop("server"), stop("nats")],
-    "plugin": [kill("plugin"), kill("plugin"), stop("plugin")],
+    "plugin": [kill("plugin"), kill_cut_off, stop("plugin")],
     "cable": [cut, hold, slow],
     "sender": [repeat],
 }
 """What can go wrong in each place; at one time it is one thing in each."""
 
 WILD = CALM | {"server": [*CALM["server"], kill("server"), kill("server"), kill("nats"), kill("nats")]}
+
+
+async def in_a_moment(chaos: Chaos, dice: random.Random, fault: Fault) -> None:
+    """Do a fault at a moment of its own, so that one finds the flow in the middle of another."""
+    await asyncio.sleep(dice.uniform(0, CALM_SECONDS))
+    await fault(chaos, dice)
 
 
 async def go_wrong(chaos: Chaos, seed: str, places: dict[str, list[Fault]], seconds: float) -> None:
@@ -149,12 +165,11 @@ async def go_wrong(chaos: Chaos, seed: str, places: dict[str, list[Fault]], seco
         chaos.rounds += 1
         # Of its own, so that what is drawn does not hang on the order in which those who draw come to it.
         dice = random.Random(f"{seed} {chaos.rounds}")  # noqa: S311 -- to be repeated, not to be secret
-        await asyncio.sleep(dice.uniform(0, CALM_SECONDS))
         where = dice.sample([*places], dice.choice((1, 2, 2, 3)))
-        faults = [(dice.choice(places[place]), random.Random(dice.random())) for place in where]  # noqa: S311 -- as above
         async with asyncio.TaskGroup() as group:
-            for fault, own in faults:
-                group.create_task(fault(chaos, own))
+            for place in where:
+                own = random.Random(dice.random())  # noqa: S311 -- as above
+                group.create_task(in_a_moment(chaos, own, dice.choice(places[place])))
         await chaos.flow.progress()
         chaos.weigh()
 
