@@ -10,4 +10,4 @@ FEW = 5
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", FEW))
 IS_LONG = ROUNDS > FEW
 
-CHAOS_SECONDS = 60 * float(os.environ.get("CHAOS_MINUTES", "2" if IS_LONG else "0.25"))
+CHAOS_SECONDS = 60 * float(os.environ.get("CHAOS_MINUTES", "2" if IS_LONG else "0.15"))
