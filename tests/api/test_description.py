@@ -91,6 +91,8 @@ async def test_the_page_shows_every_operation_and_loads_nothing(web, api):
     assert "default-src 'none'" in policy
     assert f"style-src 'sha256-{digest}'" in policy
     assert not re.search(r"<script|<link|<img|style=|https?://(?!hooks\.example\.com)", page.text)
+    assert "<code>Authorization: Bearer cbt_…</code>" in page.text
+    assert "`" not in page.text
     for method, path, _ in operations(api.document):
         assert f"<code>{method.upper()} {path}</code>" in page.text
 

@@ -139,7 +139,7 @@ def build_page(document: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: API</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}: API</h1><p>{escape(document['info'].get('description', ''))}</p>"
+        f"<body><h1>{title}: API</h1><p>{_build_text(document['info'].get('description', ''))}</p>"
         f'<p>For programs: <a href="/schema/openapi.json">openapi.json</a></p>{"".join(operations)}</body></html>'
     )
 
@@ -147,19 +147,23 @@ def build_page(document: dict[str, Any]) -> str:
 def _build_operation(method: str, path: str, operation: dict[str, Any]) -> str:
     name = escape(operation["operationId"])
     rows = "".join(
-        f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}{_build_examples(answer)}</td></tr>"
+        f"<tr><td>{escape(status)}</td><td>{_build_text(answer['description'])}{_build_examples(answer)}</td></tr>"
         for status, answer in operation["responses"].items()
     )
     parameters = "".join(
         f"<li><code>{escape(parameter['name'])}</code> ({escape(parameter['in'])}):"
-        f" {escape(parameter.get('description', ''))}</li>"
+        f" {_build_text(parameter.get('description', ''))}</li>"
         for parameter in operation.get("parameters", [])
     )
     return (
         f'<section id="{name}"><h2><code>{escape(method.upper())} {escape(path)}</code></h2>'
-        f"<p>{escape(operation.get('summary', ''))}. {escape(operation.get('description', ''))}</p>"
+        f"<p>{escape(operation.get('summary', ''))}. {_build_text(operation.get('description', ''))}</p>"
         f"<ul>{parameters}</ul><table><tr><th>Status</th><th>Answer</th></tr>{rows}</table></section>"
     )
+
+
+def _build_text(text: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _build_examples(answer: dict[str, Any]) -> str:
