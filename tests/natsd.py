@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,10 +117,17 @@ def nats_server() -> str:
     return found
 
 
+_given: deque[int] = deque(maxlen=1_000)
+"""What was found lately: it may be somebody's who does not listen yet."""
+
+
 def free_port() -> int:
-    """Find a loopback port that nobody listens on now, and that no outgoing connection is given either."""
+    """Find a loopback port that nobody listens on now or soon, and that no outgoing connection is given either."""
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 -- any will do
+        if port in _given:
+            continue
+        _given.append(port)
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
