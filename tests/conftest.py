@@ -1,6 +1,7 @@
 """What tests of all rooms share: a real nats-server, and a connection to it."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -11,6 +12,10 @@ from natsd import Natsd
 
 # These need Claude Code itself, which is not ours to install: `make claude` runs them.
 collect_ignore = [] if "CLAUDE_PROGRAM" in os.environ else ["claude"]
+
+# What runs in the background of a shell ignores SIGINT, and so would every program that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARDS = 2
 """More than one, so that a confusion of shards shows; fewer than in production, so that tests start fast."""
