@@ -5,7 +5,9 @@ from pathlib import Path
 
 import httpx
 
-from clawback.fabric.connection import NatsAuth
+from clawback.errors import Unavailable
+from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.registry import Registry
 from natsd import Natsd, free_port
 
 FILES = Path(__file__).parents[2] / "nats"
@@ -76,6 +78,17 @@ class NatsCluster:
         return any(
             len(each["replicas"]) == NODES - 1 and all(peer["current"] for peer in each["replicas"]) for each in leaders
         )
+
+    async def takes_servers(self, shards: int) -> bool:
+        """Tell whether all streams of a server are there and have leaders; makes them."""
+        fabric = await Fabric.open(self.server_auth, name="tests")
+        try:
+            await Registry.open(fabric, shards=shards, replicas=NODES)
+        except Unavailable:
+            return False  # a server that is started now ends with code 1, and is started again by who looks after it
+        finally:
+            await fabric.close()
+        return True
 
 
 def _replace(path: Path, moves: dict[str, str]) -> None:

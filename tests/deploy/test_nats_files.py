@@ -93,6 +93,7 @@ async def test_clawbacks_login_cannot_make_a_stream_vanish(single, tmp_path, ope
 async def test_a_session_goes_on_when_the_leader_of_its_events_is_killed(cluster, tmp_path):
     """With three replicas: nothing acked comes again, nothing stored is lost, the order stays."""
     await eventually(cluster.is_whole, ELECTION_SECONDS)
+    await eventually(lambda: cluster.takes_servers(SHARDS), ELECTION_SECONDS)
     async with House.open(cluster, tmp_path / "data", replicas=3) as house:
         peer = await house.connect()
         first, *others = [await house.publish(str(number)) for number in range(3)]

@@ -42,6 +42,7 @@ def cluster(tmp_path) -> Iterator[NatsCluster]:
 async def server(cluster, tmp_path) -> AsyncIterator[Server]:
     """A server on them, which keeps three copies of everything."""
     await eventually(cluster.is_whole, WHOLE_SECONDS)
+    await eventually(lambda: cluster.takes_servers(DEFAULT_SHARDS), WHOLE_SECONDS)
     server = Server(tmp_path / "server", nats=cluster, replicas=3)
     try:
         await asyncio.to_thread(server.start)
