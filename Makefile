@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
 
+# Most of a test's time is waiting, for a disk or a process. Two at once are as many as two cores take.
 test: lint types
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -239,8 +239,8 @@ def test_a_leases_subject_is_read_back_also_where_it_was_given_up(standby):
 @pytest.mark.parametrize(
     ("text", "is_id"),
     [
-        (new_id("src"), True),
-        (random_id(16), True),
+        pytest.param(new_id("src"), True, id="an id"),
+        pytest.param(random_id(16), True, id="a profile's id"),
         ("", False),
         ("*", False),
         ("src.x", False),
