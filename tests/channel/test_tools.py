@@ -3,7 +3,8 @@
 import pytest
 
 from clawback.channel.server import build_tool
-from clawback.channel.tools import TOOLS, read_arguments
+from clawback.channel.toolbox import read_arguments
+from clawback.channel.tools import TOOLS
 from clawback.errors import Rejected
 
 CONTRACT = {

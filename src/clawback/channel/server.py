@@ -30,6 +30,7 @@ from clawback.channel.notify import Notifier
 from clawback.channel.reach import Reach
 from clawback.channel.remote import Remote, Timing
 from clawback.channel.settings import config_path, read_config
+from clawback.channel.toolbox import Toolbox
 from clawback.errors import ClawbackError
 from clawback.model import random_id
 
@@ -86,7 +87,7 @@ async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoRet
         reach = Reach(emit, os.environ, parent, timing.unseen)
         delivery = Delivery(session_tag, random_id(), reach, Notifier().notify)
         remote = Remote(read_config, config_path, delivery, timing)
-        server = build_server(tools.Toolbox(session_tag, delivery, remote, reach))
+        server = build_server(Toolbox(session_tag, delivery, remote, reach))
         initialized = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -107,7 +108,7 @@ async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoRet
             await _end(remote, delivery, reach, timing)
 
 
-def build_server(toolbox: tools.Toolbox) -> "Server[Any, Any]":
+def build_server(toolbox: Toolbox) -> "Server[Any, Any]":
     """Build the MCP server around the tools."""
     server: Server[Any, Any] = Server("clawback", version=__version__, instructions=INSTRUCTIONS)
 
