@@ -71,7 +71,7 @@ from clawback.web.door import Door
 from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
 from clawback.web.login import build_login_pages
 from clawback.web.overview import build_overview
-from clawback.web.pages import build_router, build_static_router
+from clawback.web.pages import build_router, build_static_router, show_missing
 from clawback.web.place import Place
 from clawback.webhooks.endpoint import PATH as WEBHOOKS_PATH
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
@@ -214,7 +214,10 @@ async def open_application(
                 *_build_pages(settings, fabric, gate, services, feed),
                 build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
             ]
-            yield Application(webhooks, bridge, build_site(fabric, *rooms, spool=spool, room=room), feed), registry
+            site = build_site(
+                fabric, *rooms, show_missing=partial(show_missing, Place(settings.public_url)), spool=spool, room=room
+            )
+            yield Application(webhooks, bridge, site, feed), registry
         finally:
             await bridge.stop()
             await ledger.drain()

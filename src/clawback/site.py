@@ -1,10 +1,11 @@
 """Everything that is not a webhook or a session: the API and its description, health, and what others add."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
@@ -22,9 +23,17 @@ log = logging.getLogger("clawback")
 
 
 def build_site(
-    fabric: Fabric, *more: ControllerRouterHandler, spool: Spool | None = None, room: Room | None = None
+    fabric: Fabric,
+    *more: ControllerRouterHandler,
+    show_missing: Callable[[], Response[str]],
+    spool: Spool | None = None,
+    room: Room | None = None,
 ) -> Litestar:
-    """Build the Litestar application over the server's fabric, with the routers of other rooms."""
+    """
+    Build the Litestar application over the server's fabric, with the routers of other rooms.
+
+    `show_missing` is the page for a browser that asks for what is not there.
+    """
 
     @get("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
@@ -43,17 +52,22 @@ def build_site(
             return Response({"status": "ready", **also})
         return Response({"status": "unavailable", "reason": reason, **also}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
 
+    def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        if error.status_code == HTTPStatus.NOT_FOUND and "text/html" in request.headers.get("accept", ""):
+            return show_missing()
+        return _refuse(error)
+
     return Litestar(
         [healthz, readyz, *more],
         openapi_config=build_openapi_config(),
-        exception_handlers={HTTPException: _refuse, Exception: _fail},
+        exception_handlers={HTTPException: refuse, Exception: _fail},
         request_max_body_size=MAX_BODY_BYTES,
         # The process's own logging stays as it is.
         logging_config=None,
     )
 
 
-def _refuse(_: object, error: HTTPException) -> Response[dict[str, object]]:
+def _refuse(error: HTTPException) -> Response[dict[str, object]]:
     """Answer what the framework refuses: no such path, not this method."""
     status = HTTPStatus(error.status_code)
     detail = error.detail

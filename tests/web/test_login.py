@@ -242,12 +242,22 @@ async def test_a_cookie_that_was_made_up_is_nobody(house, browser):
         assert answer.status_code == 303
 
 
+async def test_a_browser_is_shown_a_page_where_there_is_none(browser):
+    """A script is told in JSON: see test_app.py."""
+    missing = await browser.get("/nope", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no page at this address." in missing.text
+    assert 'href="/"' in missing.text
+
+
 async def test_every_answer_has_the_headers_that_keep_a_page_ours(house, browser):
     """Pages, refusals, redirects and files; what is shown to a person is kept by nobody, files are for ever."""
     await browser.log_in(house.token.value)
     home = await browser.get("/")
     style = re.search(r'href="(/static/clawback\.css\?v=[0-9a-f]{12})"', home.text)[1]
-    answers = [home, await browser.get("/login"), await browser.post("/logout"), await browser.get(style)]
+    missing = await browser.get("/nope", headers={"accept": "text/html,*/*;q=0.8"})
+    answers = [home, await browser.get("/login"), await browser.post("/logout"), await browser.get(style), missing]
 
     for answer in answers:
         assert answer.headers["content-security-policy"] == POLICY
@@ -259,6 +269,7 @@ async def test_every_answer_has_the_headers_that_keep_a_page_ours(house, browser
     assert answers[3].headers["cache-control"] == "max-age=31536000, public, immutable"
     assert [answers[n].headers["content-type"] for n in (0, 2)] == ["text/html; charset=utf-8"] * 2
     assert answers[3].headers["content-type"].startswith("text/css")
+    assert missing.headers["cache-control"] == "no-store"
     assert "frame-ancestors 'none'" in POLICY
     assert "unsafe" not in POLICY
 

@@ -212,5 +212,14 @@ def _fail(request: Request[Any, Any, Any], error: Exception) -> Html:
     return _show_error(request, HTTPStatus(problem.status), msgspec.json.decode(problem.body)["detail"])
 
 
+def show_missing(place: Place) -> Html:
+    """Show that there is no page at a URL; who asks is not looked up for it."""
+    status = HTTPStatus.NOT_FOUND
+    page = show("error.html", None, status=status, title=status.phrase, detail="There is no page at this address.")
+    for name, value in (*headers.build_headers(place), headers.PRIVATE):
+        page.set_header(name, value)
+    return page
+
+
 def _show_error(request: Request[Any, Any, Any], status: HTTPStatus, detail: str) -> Html:
     return show("error.html", request.scope["state"].get("person"), status=status, title=status.phrase, detail=detail)
