@@ -5,7 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from clawback.channel.settings import PluginConfig, check_config, read_config, write_config
-from clawback.commands.visit import visit
+from clawback.commands.inquiry import inquire
 from clawback.errors import ConfigError, Unavailable
 
 
@@ -24,8 +24,8 @@ async def log_in(server: str, token: str) -> str:
     check_config(config)
     try:
         # A session of its own: as an untagged one it would be handed the events that wait for that.
-        async with visit(config.remote, token, "login") as visited:
-            profile_id = visited.welcome.profile_id
+        async with inquire(config.remote, token, "login") as inquiry:
+            profile_id = inquiry.welcome.profile_id
     except Unavailable as error:
         path = write_config(config)
         return f"Saved to {path}, unchecked: {error}. The plugin connects once the server can be reached."

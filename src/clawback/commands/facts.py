@@ -26,7 +26,7 @@ from clawback.channel import rendezvous
 from clawback.channel.settings import PluginConfig, config_path, is_loopback, read_config
 from clawback.channel.ways import Standing
 from clawback.commands.checks import ConfigFile, Greeting, Page, Program, Registration, RunningChannel
-from clawback.commands.visit import visit
+from clawback.commands.inquiry import inquire
 from clawback.errors import ClawbackError, ConfigError, Unauthorized
 from clawback.model import UNTAGGED_NAME
 
@@ -99,9 +99,9 @@ def _skew(date: str | None, now: float) -> float | None:
 async def greet(config: PluginConfig) -> Greeting:
     """Try the token, and ask who is connected, under a tag that is nobody's."""
     try:
-        async with visit(config.remote, config.connection_token, "doctor") as visited:
-            sessions = await visited.ask(wire.SessionList(request_id=""))
-            welcome = visited.welcome
+        async with inquire(config.remote, config.connection_token, "doctor") as inquiry:
+            sessions = await inquiry.ask(wire.SessionList(request_id=""))
+            welcome = inquiry.welcome
     except ClawbackError as error:
         return Greeting(problem=str(error), refused=isinstance(error, Unauthorized))
     others = [each for each in sessions if not each["current"]]

@@ -20,8 +20,8 @@ from clawback import wire
 from clawback.channel.settings import PluginConfig
 from clawback.commands.checks import Finding, Level
 from clawback.commands.facts import http_client
+from clawback.commands.inquiry import Inquiry, inquire
 from clawback.commands.terminal import printable
-from clawback.commands.visit import Visit, visit
 from clawback.errors import ClawbackError, ProtocolViolation, Unavailable
 from clawback.model import Scheme, encode_json, random_id
 from clawback.webhooks.signing import sign
@@ -76,47 +76,47 @@ async def probe(config: PluginConfig) -> list[Finding]:
 async def _walk(config: PluginConfig, stages: Stages) -> None:
     async with AsyncExitStack() as stack:
         with stages.stage("connected", "see the lines above") as found:
-            visited = await stack.enter_async_context(visit(config.remote, config.connection_token, "doctor"))
-            found.append(f"as {visited.tag}, {printable(visited.welcome.role)}")
-        source = await stack.enter_async_context(_source(visited, stages))
+            inquiry = await stack.enter_async_context(inquire(config.remote, config.connection_token, "doctor"))
+            found.append(f"as {inquiry.tag}, {printable(inquiry.welcome.role)}")
+        source = await stack.enter_async_context(_source(inquiry, stages))
         with stages.stage(
             "webhook", "is the public URL (--public-url) right, and does a proxy leave bodies alone?"
         ) as found:
             event_id = await _send(source)
             found.append(f"{urlsplit(source['url']).netloc} answered 202 for {printable(event_id)}")
         with stages.stage("delivered", "look for the event's id in the server's log") as found:
-            event = await visited.next_event(event_id)
+            event = await inquiry.next_event(event_id)
             attempt = event.meta.get("attempt", "?")
-            found.append(f"it came to {visited.tag}, attempt {printable(attempt)}")
+            found.append(f"it came to {inquiry.tag}, attempt {printable(attempt)}")
         with stages.stage("acked", "look for the event's id in the server's log") as found:
-            settled = await visited.ask(wire.Ack(event_id, SUMMARY))
+            settled = await inquiry.ask(wire.Ack(event_id, SUMMARY))
             if not settled["settled"]:
                 raise Unavailable("the server does not hold the event any more")
             found.append("JetStream confirmed the ack")
         with stages.stage("history", "the history is written after an ack; ask event_history again") as found:
-            found.append(await _ended(visited, event_id))
+            found.append(await _ended(inquiry, event_id))
 
 
 @asynccontextmanager
-async def _source(visited: Visit, stages: Stages) -> AsyncIterator[dict[str, Any]]:
+async def _source(inquiry: Inquiry, stages: Stages) -> AsyncIterator[dict[str, Any]]:
     """Make the probe's source, and delete it however the probe ends."""
     with stages.stage("source", "the server says what is wrong") as found:
-        source = await visited.ask(
+        source = await inquiry.ask(
             wire.SourceCreate(
                 request_id="",
-                slug=visited.tag,
+                slug=inquiry.tag,
                 verifier_type=Scheme.GENERIC,
                 generate_secret=True,
-                session_tag=visited.tag,
+                session_tag=inquiry.tag,
             )
         )
-        found.append(f"made {visited.tag}")
+        found.append(f"made {inquiry.tag}")
     try:
         yield source
     finally:
-        with stages.stage("cleaned up", f"ask Claude to delete the source {visited.tag}") as found:
-            await visited.ask(wire.SourceDelete(request_id="", source_id=source["id"]))
-            found.append(f"deleted {visited.tag}")
+        with stages.stage("cleaned up", f"ask Claude to delete the source {inquiry.tag}") as found:
+            await inquiry.ask(wire.SourceDelete(request_id="", source_id=source["id"]))
+            found.append(f"deleted {inquiry.tag}")
 
 
 async def _send(source: dict[str, Any]) -> str:
@@ -135,8 +135,8 @@ async def _send(source: dict[str, Any]) -> str:
     return str(content["eventId"])
 
 
-async def _ended(visited: Visit, event_id: str) -> str:
-    for record in await visited.ask(wire.EventHistory(request_id="")):
+async def _ended(inquiry: Inquiry, event_id: str) -> str:
+    for record in await inquiry.ask(wire.EventHistory(request_id="")):
         if record["eventId"] == event_id:
             return f"it is {printable(record['state'])} in the history"
     raise Unavailable("it is not among the newest 20 of the history")

@@ -1,5 +1,5 @@
 """
-A visit: one short connection to a server, under a tag of its own, that asks a few things and leaves.
+An inquiry: one short connection to a server, under a tag of its own, that asks a few things and leaves.
 
 For commands that check or look something up. It takes nobody's events: as the untagged session, or under a tag in use,
 it would be handed what waits there.
@@ -35,7 +35,7 @@ PROXY_STATUSES = frozenset({502, 503, 504})
 T = TypeVar("T")
 
 
-class Visit:
+class Inquiry:
     """One authenticated connection. `tag` is its own, `welcome` what the server said to it."""
 
     def __init__(self, socket: ClientConnection, tag: str, welcome: wire.AuthOk) -> None:
@@ -66,7 +66,7 @@ class Visit:
 
     async def next_event(self, event_id: str) -> wire.EventFrame:
         """
-        Wait for an event that was sent to this visit's tag.
+        Wait for an event that was sent to this inquiry's tag.
 
         Raises:
             Unavailable: it did not come.
@@ -97,7 +97,7 @@ class Visit:
 
 
 @asynccontextmanager
-async def visit(remote: str, token: str, name: str) -> AsyncIterator[Visit]:
+async def inquire(remote: str, token: str, name: str) -> AsyncIterator[Inquiry]:
     """
     Connect under the tag `<name>-<random>`, and leave with a goodbye.
 
@@ -129,7 +129,7 @@ async def visit(remote: str, token: str, name: str) -> AsyncIterator[Visit]:
     except OSError as error:
         raise Unavailable(f"{remote} cannot be reached ({error.strerror or error})") from error
     async with socket:
-        yield Visit(socket, tag, await _authenticate(socket, remote, auth))
+        yield Inquiry(socket, tag, await _authenticate(socket, remote, auth))
 
 
 async def _authenticate(socket: ClientConnection, remote: str, auth: wire.Auth) -> wire.AuthOk:
