@@ -57,6 +57,7 @@ def soon(seconds=0.0):
 def quick(monkeypatch):
     """Do not wait long before something is tried again."""
     monkeypatch.setattr(later, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(later, "PATIENT_RETRY_SECONDS", 0.05)
 
 
 async def left(fabric):

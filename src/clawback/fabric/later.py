@@ -54,7 +54,10 @@ WORK_SECONDS = 30.0
 """A handler that takes longer hangs: no more signs are given, and another server tries."""
 
 RETRY_SECONDS = 1.0
-"""Before a message whose handler failed is given again."""
+"""Before a message is given again whose handler could not reach NATS."""
+
+PATIENT_RETRY_SECONDS = 30.0
+"""Before one is that cannot be taken as it is: a full line, a damaged record, a bug. People mend those."""
 
 ACK_TIMEOUT_SECONDS = 5.0
 
@@ -218,7 +221,7 @@ class Relay:
         except (ValueError, KeyError):
             # A newer server may know what this is.
             log.warning("nothing here takes what came due at %s", message.subject)
-            await self._give_back(message)
+            await self._give_back(message, PATIENT_RETRY_SECONDS)
             return
         try:
             async with self._signs(message):
@@ -227,12 +230,13 @@ class Relay:
             log.error("what came due at %s is dropped: %s", message.subject, error)  # noqa: TRY400 -- the sentence says it
         except ClawbackError as error:
             log.warning("what came due at %s is tried again: %s", message.subject, error)
-            await self._give_back(message)
+            is_brief = isinstance(error, Unavailable)
+            await self._give_back(message, RETRY_SECONDS if is_brief else PATIENT_RETRY_SECONDS)
             return
         except Exception:
             # A bug in one handler must not end the relay of the others.
             log.exception("what came due at %s is tried again", message.subject)
-            await self._give_back(message)
+            await self._give_back(message, PATIENT_RETRY_SECONDS)
             return
         with contextlib.suppress(NotFound):
             # Not confirmed is given again, which does no harm.
@@ -254,8 +258,8 @@ class Relay:
         finally:
             signing.cancel()
 
-    async def _give_back(self, message: CoreMessage) -> None:
-        delay = json.dumps({"delay": int(RETRY_SECONDS * SECOND_NS)})
+    async def _give_back(self, message: CoreMessage, seconds: float) -> None:
+        delay = json.dumps({"delay": int(seconds * SECOND_NS)})
         await self._fabric.send(message.reply, f"-NAK {delay}".encode())
 
     async def _pull_again(self) -> None:
