@@ -41,6 +41,7 @@ PURE = {
     "web/visit",
     "web/words",
     "fabric/news",
+    "fabric/records",
     "problems",
     "welcome",
 }

@@ -10,7 +10,7 @@ from clawback.fabric import subjects
 from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import EVENT_HEADER
 from clawback.fabric.news import MAX_SUMMARY_CHARACTERS, News, NewsType, read_lease, read_news
-from clawback.fabric.registry import OPERATION_HEADER
+from clawback.fabric.records import OPERATION_HEADER
 from clawback.model import Address, Event, EventState, Held, HistoryRecord, Origin, Priority, Refusal, encode_json
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -11,7 +11,8 @@ from clawback.accounts.keyring import key_id
 from clawback.errors import Conflict, NotFound, RecordUnreadable, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric, NatsAuth
-from clawback.fabric.registry import Install, Registry, _Copy, _Entry
+from clawback.fabric.records import Copy, Entry, Install
+from clawback.fabric.registry import Registry
 from clawback.model import (
     Address,
     EventTypeRule,
@@ -541,11 +542,11 @@ async def test_a_key_of_a_newer_version_is_left_alone(fabric, registry):
 
 def test_the_copy_keeps_the_newest_revision():
     """While it is filled, what was read may be older than a change that came meanwhile, a deletion included."""
-    copy = _Copy()
-    copy.put("slug.p.a", _Entry(7, None))
-    copy.put("slug.p.a", _Entry(3, "src_old"))
-    copy.put("slug.p.b", _Entry(8, "src_new"))
-    copy.put("slug.p.b", _Entry(8, "src_again"))
+    copy = Copy()
+    copy.put("slug.p.a", Entry(7, None))
+    copy.put("slug.p.a", Entry(3, "src_old"))
+    copy.put("slug.p.b", Entry(8, "src_new"))
+    copy.put("slug.p.b", Entry(8, "src_again"))
 
     assert copy.under("slug.p", str) == ["src_new"]
     assert copy.find("slug.p.a", str) is None

@@ -26,7 +26,7 @@ from clawback.errors import BadPayload
 from clawback.fabric import subjects
 from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import decode_event_header
-from clawback.fabric.registry import OPERATION_HEADER
+from clawback.fabric.records import OPERATION_HEADER
 from clawback.fabric.subjects import LeaseSubject
 from clawback.model import Event, EventState, Held, HistoryRecord, Lease, Origin, Priority, Record, Refusal
 

@@ -15,23 +15,20 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from clawback.errors import Conflict, NotFound, RecordUnreadable
+from clawback.errors import Conflict, NotFound
 from clawback.fabric import layout, subjects
 from clawback.fabric.connection import SEQUENCE_HEADER, BatchMessage, CoreMessage, Fabric
+from clawback.fabric.records import DELETED, RESTORE, ROTATED, Copy, Entry, Install, KeyRecord, check_readable, decode
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
 
 DEFAULT_SHARDS = 8
 """Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
 
 _STREAM = f"KV_{layout.CONFIG_BUCKET}"
-OPERATION_HEADER = "KV-Operation"
-_REASON_HEADER = "Clawback-Reason"
-_DELETED = {OPERATION_HEADER: "DEL"}
-_ROTATED = _DELETED | {_REASON_HEADER: "rotated"}
 _ALONE = {"Nats-Rollup": "sub"}
 """Deletes the revisions before: of a source nothing is kept that was replaced, since it may be a secret."""
 
@@ -40,116 +37,13 @@ T = TypeVar("T")
 log = logging.getLogger("clawback.fabric")
 
 
-class Install(Record, frozen=True):
-    """What is decided once for an installation: its number of event streams, and the key of its event ids."""
-
-    shards: int
-    id_key: bytes
-
-    def __repr__(self) -> str:
-        """Leave the key out."""
-        return f"Install(shards={self.shards})"
-
-
-class KeyRecord(Record, frozen=True):
-    """A master key that has sealed here, by its id: a server that has it not must not start where it is needed."""
-
-    id: str
-    created_at: datetime
-
-
-_DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
-    kind: msgspec.json.Decoder(type_)
-    for kind, type_ in {
-        "install": Install,
-        "prof": Profile,
-        "name": str,
-        "hook": str,
-        "tok": TokenRecord,
-        "tokid": str,
-        "src": Source,
-        "slug": str,
-        "cron": Cron,
-        "quiet": str,
-        "key": KeyRecord,
-    }.items()
-}
-
-
-class _Entry(NamedTuple):
-    """
-    The newest known revision of a key; no record means deleted or `unreadable`, `rotated` a token that was replaced.
-
-    What cannot be read is kept for a version that can, and shown, so that somebody deletes it who knows better.
-    """
-
-    sequence: int
-    record: object | None
-    rotated: bool = False
-    unreadable: bool = False
-
-    @property
-    def is_there(self) -> bool:
-        """Whether something is stored, readable or not."""
-        return self.record is not None or self.unreadable
-
-
-class _Copy:
-    """The bucket's newest entries, in memory."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, _Entry] = {}
-        self._under: dict[str, set[str]] = {}
-
-    def put(self, key: str, entry: _Entry) -> _Entry | None:
-        """Take an entry unless a newer one is known; returns what it replaced, or itself where it was too old."""
-        known = self.entries.get(key)
-        if known is not None and known.sequence >= entry.sequence:
-            return entry
-        self.entries[key] = entry
-        self._under.setdefault(key.rpartition(".")[0], set()).add(key)
-        return known
-
-    def find(self, key: str, kind: type[T]) -> T | None:
-        """Return the record of a key, if there is one."""
-        entry = self.entries.get(key)
-        return entry.record if entry is not None and isinstance(entry.record, kind) else None
-
-    def find_source(self, webhook_id: str, slug: str) -> tuple[Profile, Source] | None:
-        """Return the source of a webhook's URL, with its profile, where every record that leads there is known."""
-        profile_id = self.find(subjects.webhook_key(webhook_id), str)
-        source_id = profile_id and self.find(subjects.slug_key(profile_id, slug), str)
-        if not profile_id or not source_id:
-            return None
-        source = self.find(subjects.source_key(profile_id, source_id), Source)
-        profile = self.find(subjects.profile_key(profile_id), Profile)
-        return None if source is None or profile is None else (profile, source)
-
-    def under(self, parent: str, kind: type[T]) -> list[T]:
-        """Return the records one token below `parent`."""
-        found = (self.find(key, kind) for key in self._under.get(parent, ()))
-        return [record for record in found if record is not None]
-
-    def tokens_under(self, parent: str) -> list[str]:
-        """Return the last tokens of the keys below `parent`, deleted ones among them."""
-        return sorted(key.rpartition(".")[2] for key in self._under.get(parent, ()))
-
-    def unreadable_under(self, parent: str) -> list[str]:
-        """Return the last tokens of the keys below `parent` whose records cannot be read."""
-        return [token for token in self.tokens_under(parent) if self.entries[f"{parent}.{token}"].unreadable]
-
-    def all_of(self, kind: type[T]) -> list[T]:
-        """Return every record of a kind."""
-        return [entry.record for entry in self.entries.values() if isinstance(entry.record, kind)]
-
-
 class Registry:
     """The registry of one server. `open` before use."""
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
-        self._copy = _Copy()
-        self._loading: _Copy | None = None
+        self._copy = Copy()
+        self._loading: Copy | None = None
         self._load_lock = asyncio.Lock()
         self._on_revoked: list[Callable[[str], None]] = []
         self._install: Install | None = None
@@ -210,7 +104,7 @@ class Registry:
         key = subjects.profile_key(profile_id)
         found = await self._find(key, Profile)
         if found is None:
-            _check_readable(f"profile {profile_id}", self._copy.entries.get(key), _RESTORE)
+            check_readable(f"profile {profile_id}", self._copy.entries.get(key), RESTORE)
         return found
 
     def timeout_seconds(self, profile_id: str) -> int:
@@ -232,7 +126,7 @@ class Registry:
         key = subjects.profile_key(profile_id)
         while True:
             current = await self._read(key)
-            _check_readable(f"profile {profile_id}", current, _RESTORE)
+            check_readable(f"profile {profile_id}", current, RESTORE)
             if current is None or not isinstance(current.record, Profile):
                 raise NotFound(f"there is no profile {profile_id} any more")
             changed = change(current.record)
@@ -291,7 +185,7 @@ class Registry:
         key = subjects.source_key(profile_id, source_id)
         found = await self._find(key, Source)
         if found is None:
-            _check_readable(source_id, self._copy.entries.get(key))
+            check_readable(source_id, self._copy.entries.get(key))
         return found
 
     def unreadable_sources(self, profile_id: str) -> dict[str, str | None]:
@@ -340,7 +234,7 @@ class Registry:
         key = subjects.source_key(profile_id, source_id) if subjects.is_id(source_id) else ""
         while True:
             current = await self._read(key) if key else None
-            _check_readable(source_id, current)
+            check_readable(source_id, current)
             if current is None or not isinstance(current.record, Source):
                 raise NotFound(f"there is no source {source_id[:80]!a}; source_list shows those there are")
             changed = change(current.record)
@@ -376,7 +270,7 @@ class Registry:
         slug = await self._read(slug_key) if known_slug else None
         await self._store(
             f"source {source_id} was changed by somebody else at the same moment: look at it again",
-            _delete(key, current.sequence, _DELETED | _ALONE),
+            _delete(key, current.sequence, DELETED | _ALONE),
             *([_delete(slug_key, slug.sequence)] if slug is not None and slug.record == source_id else []),
         )
         return True
@@ -429,7 +323,7 @@ class Registry:
         if not subjects.is_id(cron_id):
             return None
         entry = await self._read(subjects.cron_key(profile_id, cron_id))
-        _check_readable(cron_id, entry)
+        check_readable(cron_id, entry)
         return entry.record if entry is not None and isinstance(entry.record, Cron) else None
 
     def list_crons(self, profile_id: str) -> list[Cron]:
@@ -465,7 +359,7 @@ class Registry:
         key = subjects.cron_key(profile_id, cron_id)
         while True:
             current = await self._read(key) if subjects.is_id(cron_id) else None
-            _check_readable(cron_id, current)
+            check_readable(cron_id, current)
             if current is None or not isinstance(current.record, Cron):
                 raise NotFound(f"there is no cron {cron_id[:80]!a}; cron_list shows those there are")
             changed = change(current.record)
@@ -570,7 +464,7 @@ class Registry:
             Conflict: somebody else replaced it at the same moment.
             Unavailable: not known to be revoked.
         """
-        removal = await self._removal_of(profile_id, token_id, _DELETED)
+        removal = await self._removal_of(profile_id, token_id, DELETED)
         if removal is None:
             return False
         await self._store(f"token {token_id} was changed by somebody else at the same moment: look again", *removal)
@@ -585,7 +479,7 @@ class Registry:
             Conflict: somebody else changed it at the same moment.
             Unavailable: not known to be done; all of it is, or nothing.
         """
-        removal = await self._removal_of(profile_id, token_id, _ROTATED)
+        removal = await self._removal_of(profile_id, token_id, ROTATED)
         if removal is None:
             raise NotFound(f"there is no token {token_id}; it may have been revoked just now")
         await self._store(
@@ -644,7 +538,7 @@ class Registry:
             found = self._copy.find(key, kind)
         return found
 
-    async def _read(self, key: str) -> _Entry | None:
+    async def _read(self, key: str) -> Entry | None:
         """Read a key's newest revision from NATS, into the copy as well."""
         stored = await self._fabric.get(_STREAM, subject=subjects.config_subject(key))
         if stored is None:
@@ -670,7 +564,7 @@ class Registry:
     async def _load(self) -> None:
         """Fill a new copy and put it in place of the old one, which may be of a store that is no more."""
         async with self._load_lock:
-            self._loading = _Copy()
+            self._loading = Copy()
             try:
                 async for page in self._fabric.last_pages(_STREAM, subjects.config_subject(">")):
                     for stored in page:
@@ -701,7 +595,7 @@ class Registry:
         if before is not None:
             self._tell_if_revoked(key, before, entry)
 
-    def _tell_if_revoked(self, key: str, before: _Entry, after: _Entry | None) -> None:
+    def _tell_if_revoked(self, key: str, before: Entry, after: Entry | None) -> None:
         if not isinstance(before.record, TokenRecord):
             return
         if after is None or (after.record is None and not after.rotated):
@@ -709,41 +603,17 @@ class Registry:
                 callback(key.partition(".")[2])
 
 
-def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> _Entry | None:
-    """Read one revision; None for a kind that we do not know, which a newer server may have stored."""
-    decoder = _DECODERS.get(key.partition(".")[0])
-    if decoder is None:
-        return None
-    if OPERATION_HEADER in headers:
-        return _Entry(sequence, None, rotated=_REASON_HEADER in headers)
-    try:
-        return _Entry(sequence, decoder.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # One spoilt record is one thing that is missing, not a server that does not start. Its value may be a secret.
-        log.error("registry entry %s (revision %d) cannot be read and counts as missing", key, sequence)  # noqa: TRY400 -- its text quotes the value
-        return _Entry(sequence, None, unreadable=True)
-
-
-_REMAKE = "delete it and make it again, or update this server"
-_RESTORE = "update this server, or restore the data directory from a backup"
-
-
-def _check_readable(name: str, entry: _Entry | None, remedy: str = _REMAKE) -> None:
-    """
-    Check that what is stored, if anything is, could be read.
-
-    Raises:
-        RecordUnreadable: it could not.
-    """
+def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> Entry | None:
+    """Read one revision, and complain of one that cannot be read, without its value, which may be a secret."""
+    entry = decode(key, sequence, headers, data)
     if entry is not None and entry.unreadable:
-        raise RecordUnreadable(
-            f"the stored record of {name} cannot be read: it was damaged, or a newer server wrote it; {remedy}"
-        )
+        log.error("registry entry %s (revision %d) cannot be read and counts as missing", key, sequence)
+    return entry
 
 
 def _put(key: str, record: Record | str, revision: int, headers: dict[str, str] | None = None) -> BatchMessage:
     return BatchMessage(subjects.config_subject(key), encode_json(record), headers or {}, revision)
 
 
-def _delete(key: str, revision: int, marker: dict[str, str] = _DELETED) -> BatchMessage:
+def _delete(key: str, revision: int, marker: dict[str, str] = DELETED) -> BatchMessage:
     return BatchMessage(subjects.config_subject(key), b"", marker, revision)
