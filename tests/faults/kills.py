@@ -4,8 +4,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from faults.flow import Flow
+from faults.flow import PATIENCE_SECONDS, Flow
 from processes import Server
+from waiting import eventually
 
 RECOVERY_SECONDS = 1.2
 """A second kill comes at a random moment of this after the first, which is while things start again."""
@@ -34,9 +35,11 @@ async def kill_server(flow: Flow, server: Server, dice: random.Random) -> None:
     await asyncio.to_thread(server.start)
 
 
-async def kill_nats(flow: Flow, _server: Server, dice: random.Random) -> None:
+async def kill_nats(flow: Flow, server: Server, dice: random.Random) -> None:
     """Kill nats-server, which the server starts again; it may be killed while it starts."""
-    assert flow.kill_nats(), "it runs, since events went through"
+    # The flow may have gone on between the two kills of the round before, and it not be back from the second.
+    await eventually(lambda: server.nats_pid is not None, PATIENCE_SECONDS)
+    assert flow.kill_nats(), "nobody else ends it"
     if dice.random() < AGAIN:
         await asyncio.sleep(dice.uniform(0, RECOVERY_SECONDS))
         flow.kill_nats()
