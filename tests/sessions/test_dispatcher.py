@@ -22,15 +22,18 @@ NORMAL, PRIORITY, INTERRUPT = Priority.NORMAL, Priority.PRIORITY, Priority.INTER
 
 
 class ScriptedClient:
-    """Keeps what it is sent, and acks when it is told to."""
+    """Keeps what it is sent, and acks when it is told to; once it has `hung_up` it is sent nothing."""
 
     def __init__(self, *, names_events=True):
         self.names_events = names_events
+        self.hung_up = False
         self.frames = []
 
     async def send(self, message):
         """Keep a frame."""
-        self.frames.append(message)
+        if not self.hung_up:
+            self.frames.append(message)
+        return not self.hung_up
 
     @property
     def events(self):
@@ -273,6 +276,30 @@ async def test_a_new_client_is_given_the_unacked_event_again(session):
         await eventually(lambda: len(second.events) == 2)
 
     assert second.seen() == [("one", 2), ("two", 1)]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_repeat_that_met_the_end_of_its_connection_counts_as_before(session, clean):
+    """A client that hangs up while its event is on the way there costs neither an attempt nor a loss."""
+    first, gone, third = ScriptedClient(), ScriptedClient(), ScriptedClient()
+    gone.hung_up = True
+    await session.publish("one")
+    async with session.served(gone, clean=clean):
+        await eventually(lambda: stack_is(session, []))
+    async with session.served(first):
+        await eventually(lambda: first.events)
+    async with session.served(gone, clean=clean):
+        await eventually(lambda: stack_is(session, [(1, 0)]))
+    async with session.served(third):
+        await eventually(lambda: third.events)
+
+    assert first.seen() == [("one", 1)]
+    assert third.seen() == [("one", 2)]
+
+
+async def stack_is(session, expected):
+    """Whether the session holds events of these attempts and losses, as far as is stored."""
+    return [(held.attempt, held.losses) for held, _ in await session.stacks.restore(session.address)] == expected
 
 
 async def test_the_same_client_resumes_what_it_still_holds(session):

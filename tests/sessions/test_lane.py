@@ -37,6 +37,7 @@ from clawback.sessions.lane import (
     Started,
     Store,
     Ticked,
+    Unsent,
     Woken,
 )
 
@@ -178,6 +179,20 @@ def test_what_a_new_client_does_not_hold_is_delivered_again_with_a_higher_attemp
     _, first = started(NORMAL, PRIORITY, stack=[held("a", 1)])
 
     assert delivered(first) == [("a", 2)]
+
+
+def test_what_met_a_connection_that_had_ended_was_no_attempt():
+    """A first delivery leaves no trace, a repeat counts as before, and nothing else leaves on that connection."""
+    lane, _ = started(NORMAL)
+    lane.handle(Offered(NORMAL, "a", 1), 2.0)
+    again, repeated = started(NORMAL, stack=[held("a", 1)])
+
+    assert delivered(repeated) == [("a", 2)]
+    assert again.handle(Unsent("a", stored=True), 3.0) == [Store()]
+    assert again.stack == again.lost(4.0, clean=True) == [held("a", 1)]
+    assert lane.handle(Unsent("a", stored=False), 3.0) == []
+    assert lane.stack == lane.lost(4.0, clean=False) == []
+    assert lane.handle(Woken(INTERRUPT), 5.0) == []
 
 
 def test_waiting_interrupts_go_before_the_restored_stack():
@@ -436,6 +451,8 @@ class World(RuleBasedStateMachine):
         self.extended = Counter()  # by how many seconds, whatever crashed since
         self.reminded = {}  # the interval of that in which the client was last reminded
         self.now = 1000.0
+        self.hung_up = False  # the connection has ended, and nobody noticed yet
+        self.refused = False  # an event met that
         self.lane = Lane()
 
     def carry_out(self, commands):
@@ -489,8 +506,13 @@ class World(RuleBasedStateMachine):
         return Exhausted(priority)
 
     def deliver(self, entry, interrupting):
-        """Receive a frame, as a client that trusts the order."""
+        """Receive a frame, as a client that trusts the order; where it has hung up it receives nothing."""
         self.durable = list(self.lane.stack)
+        if self.hung_up:
+            assert not self.refused, "tried again on a connection that has ended"
+            self.refused = True
+            self.carry_out(self.lane.handle(Unsent(entry.event_id, stored=True), self.now))
+            return
         suspended = [e for e in self.lane.stack if e.event_id in self.client]
         if entry.priority is not INTERRUPT:
             assert not self.client, f"{entry} delivered while {self.client} is in flight"
@@ -509,6 +531,7 @@ class World(RuleBasedStateMachine):
         if stored:
             self.durable = self.lane.lost(self.now, clean=True)
         self.handed_out = set()
+        self.hung_up = self.refused = False
         alive = {sequence for line in self.waiting.values() for sequence in line}
         stack = [entry for entry in self.durable if entry.sequence in alive]
         self.ending = []
@@ -598,6 +621,11 @@ class World(RuleBasedStateMachine):
         if attempts is not None:
             self.carry_out(self.lane.handle(Woken(entry.priority), self.now))
 
+    @rule()
+    def hang_up(self):
+        """The connection ends; what the client had said before is still taken."""
+        self.hung_up = True
+
     @rule(resume=st.booleans(), stored=st.booleans())
     def reconnect(self, resume, stored):
         """The connection or its server is lost; the same client comes back with what it holds, or a new one."""
@@ -623,19 +651,21 @@ class World(RuleBasedStateMachine):
     @invariant()
     def an_idle_session_has_nothing_waiting(self):
         """Liveness: a client with nothing to do means that nothing waits, or that an ack is being settled."""
-        if not self.client and not self.ending:
+        if not self.client and not self.ending and not self.hung_up:
             assert not any(self.waiting.values())
 
     @invariant()
     def an_interrupt_never_waits_for_a_lesser_event(self):
         """Whatever waits as an interrupt while nothing settles is only there because the nest is full."""
         unsent = [s for s in self.waiting[INTERRUPT] if f"e{s}" not in self.client]
-        if unsent and not self.ending:
+        if unsent and not self.ending and not self.hung_up:
             nested = sum(entry.priority is INTERRUPT for entry in self.lane.stack)
             assert nested == MAX_NESTED or any(e.sequence in unsent for e in self.lane.stack)
 
     def teardown(self):
         """None lost: a client that acks whatever it has drains everything."""
+        if self.hung_up:
+            self.connect(resume=True)
         for _ in range(10_000):
             if self.ending:
                 self.settle()

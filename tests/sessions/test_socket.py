@@ -14,6 +14,7 @@ from clawback.accounts import throttle
 from clawback.accounts.tokens import new_token
 from clawback.errors import Unavailable
 from clawback.fabric.connection import Fabric
+from clawback.fabric.stacks import Stacks
 from clawback.operations import OPERATIONS
 from clawback.sessions import socket as bridge
 from houses import House, counting
@@ -485,6 +486,30 @@ async def test_stopping_closes_with_1012_and_frees_the_sessions(two):
     assert code == wire.CLOSE_RESTART
     assert await standby.event(timeout=5) == ("work", 2)
     assert [held.losses for held in await two.held()] == [0]
+
+
+async def test_an_event_that_met_the_stop_of_its_server_is_a_first_attempt(two, monkeypatch):
+    """It was about to leave when the socket closed: nobody was shown it, so the next holder is told of no other."""
+    store, began, closed = Stacks.store, asyncio.Event(), asyncio.Event()
+
+    async def slow(stacks, address, stack):
+        await store(stacks, address, stack)
+        if not closed.is_set():
+            began.set()
+            await closed.wait()
+
+    monkeypatch.setattr(Stacks, "store", slow)
+    active = await two.connect(two.servers[0], instanceId="a")
+    standby = await two.connect(two.servers[1], instanceId="b")
+    await two.publish("work")
+    await began.wait()
+    stopping = asyncio.create_task(two.stop(two.servers[0]))
+    await active.ended()
+    closed.set()
+    await stopping
+
+    assert await standby.event(timeout=5) == ("work", 1)
+    assert [frame["type"] for frame in active.frames] == ["auth_ok"]
 
 
 async def test_an_ack_sent_just_before_the_end_is_settled(house):

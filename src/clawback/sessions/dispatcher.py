@@ -52,8 +52,8 @@ class Client(Protocol):
 
     names_events: bool
 
-    async def send(self, message: wire.ServerMessage) -> None:
-        """Send one frame; does nothing once the connection has ended."""
+    async def send(self, message: wire.ServerMessage) -> bool:
+        """Send one frame and say whether it is on its way; once the connection has ended none is."""
 
 
 class Dispatcher:
@@ -337,7 +337,7 @@ class Dispatcher:
                 return await self._pull(priority)
             case rules.Store():
                 await self._store()
-            case rules.Deliver(held) if not self._stopping.is_set():
+            case rules.Deliver(held):
                 return await self._deliver(held)
             case rules.Settle(held):
                 return await self._end(held, EventState.ACKED)
@@ -415,6 +415,8 @@ class Dispatcher:
         await self._insist(lambda: self._stacks.store(self._address, stack))
 
     async def _deliver(self, held: Held) -> rules.Input | None:
+        if self._stopping.is_set():
+            return rules.Unsent(held.event_id, stored=False)
         await self._store()
         if held.attempt > 1:
             # A former holder's late ack may have come through since the stack was read: nobody may be given it again.
@@ -426,7 +428,9 @@ class Dispatcher:
         event = self._known[held.event_id]
         self._bodies.pop(held.event_id, None)
         frame = build_event_frame(event, body, held, names_events=self._client.names_events)
-        await self._client.send(frame)
+        if not await self._client.send(frame):
+            # The connection ended since the event was pulled: nobody has seen this attempt.
+            return rules.Unsent(held.event_id, stored=True)
         metrics.DELIVERIES.labels(self._address.profile_id, "true" if held.attempt > 1 else "false").inc()
         waited_s = held.delivered_at - event.created_at.timestamp()
         if held.attempt == 1:

@@ -72,8 +72,9 @@ class _Visitor:
         self.ended = asyncio.Event()
         self.left = asyncio.Event()
 
-    async def send(self, message: wire.ServerMessage) -> None:
+    async def send(self, message: wire.ServerMessage) -> bool:  # noqa: ARG002 -- a client is sent something
         """Tell nobody."""
+        return False
 
     async def probe(self, within: float) -> bool:
         """Have whoever connects meanwhile wait for the end; whether it is still under way then."""

@@ -21,6 +21,8 @@ Rules
 8.  What the session says that its model has seen stays seen for that delivery; nothing follows from it here.
 9.  An event is set aside, too, whose session was lost with it MAX_LOSSES times in a row, or could not take it
     MAX_FAILURES times. Interrupts, resumes and lost servers are no failures.
+10. An attempt is counted once the event's frame is on its way to the client. One that met a connection which had ended
+    is taken back, with all that it changed; nothing leaves on that connection any more.
 
 Theory
 
@@ -110,6 +112,17 @@ class Exhausted(Struct, frozen=True):
     priority: Priority
 
 
+class Unsent(Struct, frozen=True):
+    """
+    An event did not leave: the client takes no frames any more, or it is time to stop.
+
+    `stored` says that the stack was stored with its delivery in it.
+    """
+
+    event_id: str
+    stored: bool
+
+
 class Acked(Struct, frozen=True):
     """The session says that it is done with an event."""
 
@@ -161,7 +174,7 @@ class Ticked(Struct, frozen=True):
 Wish = Acked | Failed | Deferred | Extended | Seen
 """What the session says or wants of an event that it holds."""
 
-Input = Started | Woken | Offered | Exhausted | Wish | Settled | Ended | Ticked
+Input = Started | Woken | Offered | Exhausted | Unsent | Wish | Settled | Ended | Ticked
 
 # --- commands: what to do ------------------------------------------------------------------------------------------
 
@@ -180,7 +193,7 @@ class Deliver(Struct, frozen=True):
     """
     Store the stack, then send this event; `interrupting` says that the client holds another.
 
-    Answer with Ended where it is a repeat and has ended meanwhile.
+    Answer with Ended where it is a repeat and has ended meanwhile, with Unsent where it did not leave.
     """
 
     held: Held
@@ -247,6 +260,10 @@ class Lane:
         self._pulling: Priority | None = None
         self._ending: frozenset[str] = frozenset()
         self._started = False
+        # The latest delivery, and what the stack was before it; `gone` is set once one met a connection that had ended.
+        self._leaving: str | None = None
+        self._before: list[Held] = []
+        self._gone = False
         self._counted_until = 0.0
         # After a time-out nothing leaves until the first of these, after a failure only interrupts until the second.
         self._paused_until = 0.0
@@ -303,6 +320,8 @@ class Lane:
                 assert not self._started, "a lane starts once"
             case Offered(priority) | Exhausted(priority):
                 assert self._pulling is priority, f"nothing was asked of line {priority}"
+            case Unsent(event_id):
+                assert event_id == self._leaving, f"{event_id} was not to be sent"
             case Settled(event_id):
                 assert event_id in self._ending, f"nothing was to be ended of {event_id}"
 
@@ -321,6 +340,10 @@ class Lane:
             case Exhausted(priority):
                 self._pulling = None
                 self._expected -= {priority}
+            case Unsent(event_id, stored):
+                self._gone = True
+                self.stack, self._at_client = self._before, self._at_client - {event_id}
+                return [Store()] if stored else []
             case Settled(event_id) | Ended(event_id):
                 self._settle(event_id)
             case Acked(event_id) | Deferred(event_id) | Failed(event_id) | Extended(event_id) | Seen(event_id):
@@ -357,8 +380,12 @@ class Lane:
         if any(held.sequence == offered.sequence for held in self.stack):
             # JetStream gave again what is held here (its consumer was made anew). The event is where it should be.
             return []
+        if self._gone:
+            # It was asked for before that was known. Whoever serves the session next is given it by its line.
+            return []
+        before = list(self.stack)
         self.stack.append(offered)
-        return [self._deliver_active(now)]
+        return [self._deliver_active(now, before)]
 
     def _fail(self, held: Held, now: float) -> list[Command]:
         """Deliver an event again in a moment, unless it has failed too often."""
@@ -401,14 +428,15 @@ class Lane:
 
     def _go_on(self, now: float) -> list[Command]:
         """Do the one thing that may be done next, if any: pull, or deliver what the stack uncovered."""
-        if not self._started or self._pulling is not None or self._ending or now < self._paused_until:
+        if not self._started or self._gone or self._pulling is not None or self._ending or now < self._paused_until:
             return []
         if Priority.INTERRUPT in self._expected and not self.is_full:
             return [self._pull(Priority.INTERRUPT)]
         if now < self._retry_at:
             return []
         if self.active is not None:
-            return [] if self.active.event_id in self._at_client else [self._deliver_active(now)]
+            is_held = self.active.event_id in self._at_client
+            return [] if is_held else [self._deliver_active(now, list(self.stack))]
         for priority in (Priority.PRIORITY, Priority.NORMAL):
             if priority in self._expected:
                 return [self._pull(priority)]
@@ -418,8 +446,9 @@ class Lane:
         self._pulling = priority
         return Pull(priority)
 
-    def _deliver_active(self, now: float) -> Command:
+    def _deliver_active(self, now: float, before: list[Held]) -> Command:
         held = self.stack[-1]
+        self._leaving, self._before = held.event_id, before
         interrupting = any(below.event_id in self._at_client for below in self.stack[:-1])
         delivered = structs.replace(
             held, attempt=held.attempt + 1, delivered_at=now, spent_seconds=0.0, reminders=0, seen_at=0.0

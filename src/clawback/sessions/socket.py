@@ -122,10 +122,14 @@ class Connection:
         self._heard_at = asyncio.get_running_loop().time()
         self._budget = float(FRAME_BUDGET)
 
-    async def send(self, message: wire.ServerMessage) -> None:
-        """Send one frame; does nothing once the connection has ended, and ends it when the client does not read."""
+    async def send(self, message: wire.ServerMessage) -> bool:
+        """
+        Send one frame and say whether it is on its way to the client; ends the connection when nobody reads there.
+
+        Once the connection has ended no frame is, however it ended: the server that stops closes the socket first.
+        """
         if self.ended.is_set():
-            return
+            return False
         if isinstance(message, wire.EventFrame):
             self._budget += 1
         frame = wire.encode(message).decode()
@@ -137,6 +141,9 @@ class Connection:
         except (OSError, RuntimeError) as error:
             # The socket closed under the frame; ASGI has no narrower word for it. How, the reader is told.
             log.debug("connection %s takes no frames any more: %s", self.id, error)
+        else:
+            return True
+        return False
 
     async def announce(self, role: str) -> None:
         """Tell a client that knows of roles which one it has now."""
