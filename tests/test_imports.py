@@ -42,6 +42,7 @@ PURE = {
     "web/words",
     "fabric/news",
     "fabric/records",
+    "allowance",
     "problems",
     "welcome",
 }

@@ -20,6 +20,8 @@ from clawback.problems import build_problem
         (errors.TooLarge("no"), 413, None),
         (errors.QueueFull("no"), 429, "60"),
         (errors.RateLimited("no"), 429, "60"),
+        (errors.RateLimited("no", 0.01), 429, "1"),
+        (errors.RateLimited("no", 2.5), 429, "3"),
         (errors.ProtocolViolation("no"), 400, None),
         (errors.Unavailable("no"), 503, "5"),
     ],

@@ -45,6 +45,7 @@ def test_the_defaults_listen_on_this_machine_alone(data_dir):
     assert (settings.shards, settings.replicas) == (8, 1)
     assert settings.max_body_bytes == 26_214_400
     assert (settings.spool, settings.spool_max_bytes) == (False, 1024**3)
+    assert (settings.max_webhooks_per_second, settings.max_webhook_burst) == (100, 1_000)
     assert (settings.max_connections, settings.max_connections_per_address) == (2_000, 500)
     assert settings.trusted_proxies == ()
     assert settings.master_key is None
@@ -91,6 +92,8 @@ def test_the_public_url_defaults_to_where_the_server_listens(data_dir, host, url
         ("spool", "on", True),
         ("spool", "off", False),
         ("spool_max_bytes", "2 GiB", 2 * 1024**3),
+        ("max_webhooks_per_second", "0", 0),
+        ("max_webhook_burst", "1", 1),
         ("max_connections", "1", 1),
         ("max_connections_per_address", "1000000", 1_000_000),
         ("trusted_proxies", "10.0.0.1", (ip_network("10.0.0.1"),)),
@@ -140,6 +143,8 @@ def test_a_right_value_is_taken(data_dir, name, text, value):
         ("spool", "True"),
         ("spool_max_bytes", "1 KiB"),
         ("spool_max_bytes", "1025 GiB"),
+        ("max_webhooks_per_second", "1000001"),
+        ("max_webhook_burst", "0"),
         ("max_connections", "0"),
         ("max_connections_per_address", "1000001"),
         ("trusted_proxies", "*"),

@@ -31,6 +31,7 @@ from clawback.accounts.seals import check_keys, keep_forgetting
 from clawback.accounts.throttle import Throttle
 from clawback.accounts.tokens import Tokens, token_hash
 from clawback.accounts.vault import Vault, load_vault
+from clawback.allowance import Allowance
 from clawback.api import build_api
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons, now_utc
@@ -194,7 +195,14 @@ async def open_application(
         registry.on_token_revoked(bridge.revoke)
         feed, spool = _make_feed(fabric, registry), _open_spool(settings, events, registry)
         webhooks = WebhookEndpoint(
-            registry, vault, events, history, refusals, spool=spool, limits=Limits(body_bytes=settings.max_body_bytes)
+            registry,
+            vault,
+            events,
+            history,
+            refusals,
+            spool=spool,
+            allowance=_allowance_of_sources(settings),
+            limits=Limits(body_bytes=settings.max_body_bytes),
         )
         relay = await _open_relay(fabric, events, crons)
         background |= {
@@ -230,6 +238,11 @@ async def open_application(
 
 def _room_of(settings: ServerSettings) -> Room | None:
     return Room(settings.data_dir) if settings.nats_url is None else None
+
+
+def _allowance_of_sources(settings: ServerSettings) -> Allowance[str] | None:
+    rate = settings.max_webhooks_per_second
+    return Allowance(settings.max_webhook_burst, rate) if rate else None
 
 
 def _open_spool(settings: ServerSettings, events: EventStore, registry: Registry) -> Spool:

@@ -11,7 +11,7 @@ Every error Clawback raises on purpose.
     ├── NotFound             no such thing for this caller (or not the caller's)
     ├── Conflict             the name is taken, or somebody else was first
     ├── QueueFull            the line's bound is reached; worth retrying later
-    ├── RateLimited          more in a minute than one caller may; worth retrying later
+    ├── RateLimited          more in a time than one caller may; worth retrying later
     ├── ProtocolViolation    the peer broke the WebSocket protocol
     ├── SecretUnreadable     a stored secret does not open with the keys at hand
     ├── RecordUnreadable     a stored record is damaged, or of a newer version
@@ -63,7 +63,11 @@ class QueueFull(ClawbackError):
 
 
 class RateLimited(ClawbackError):
-    """One caller asked for more in a minute than it may."""
+    """One caller asked for more in a time than it may; `wait_s` says when it may again, None after a minute or so."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class ProtocolViolation(ClawbackError):

@@ -6,7 +6,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS = Counter(
     "clawback_webhooks_total",
-    "Webhook requests by what became of them: queued, spooled, dropped, duplicate, challenge, refused, failed, gone.",
+    "Webhook requests by what became of them: queued, spooled, dropped, duplicate, challenge, refused, rate_limited,"
+    " failed, gone.",
     ["profile", "source", "outcome"],
 )
 """`profile` and `source` are ids, empty where the URL named none."""

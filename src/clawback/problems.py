@@ -4,6 +4,7 @@ Errors as HTTP answers: one table from class to status, and the RFC 9457 body. P
 The webhook endpoint and the REST API both answer errors with `build_problem`, so an error means one thing everywhere.
 """
 
+import math
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -78,4 +79,8 @@ def build_problem(error: Exception) -> Problem:
             "detail": str(error) if rule.shown else OPERATOR_DETAIL,
         }
     )
-    return Problem(rule.status.value, (("content-type", CONTENT_TYPE), *rule.headers), body)
+    headers = rule.headers
+    if isinstance(error, errors.RateLimited) and error.wait_s is not None:
+        # Whole seconds, RFC 9110 section 10.2.3; rounded up, or whoever comes then would come too early.
+        headers = (("retry-after", str(math.ceil(error.wait_s))),)
+    return Problem(rule.status.value, (("content-type", CONTENT_TYPE), *headers), body)

@@ -71,6 +71,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = MAX_BODY_BYTES
     spool: bool = False
     spool_max_bytes: int = GIB
+    max_webhooks_per_second: int = 100
+    max_webhook_burst: int = 1_000
     max_connections: int = 2_000
     max_connections_per_address: int = 500
     trusted_proxies: tuple[Network, ...] = ()
@@ -298,6 +300,18 @@ SETTINGS = (
         _size(MIB, 1024 * GIB),
         "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 1024 GiB",
         "how much of the disk the spool may take (default 1 GiB)",
+    ),
+    Setting(
+        "max_webhooks_per_second",
+        _number(0, 1_000_000),
+        "a number from 0 to 1000000, where 0 is no limit",
+        "verified webhooks that a source may send each second for long; each server counts for itself (default 100)",
+    ),
+    Setting(
+        "max_webhook_burst",
+        _number(1, 1_000_000),
+        "a number from 1 to 1000000",
+        "verified webhooks that a source may send at once, after it sent none (default 1000)",
     ),
     Setting(
         "max_connections",

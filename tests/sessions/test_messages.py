@@ -9,7 +9,7 @@ import pytest
 from clawback.fabric.leases import Leases
 from clawback.model import Address, Lease
 from clawback.sessions import messages
-from clawback.sessions.messages import MINUTE, PER_MINUTE, Allowance
+from clawback.sessions.messages import PER_MINUTE
 from clawback.wire import MAX_CONTENT_CHARACTERS
 from cluster import Refused, joined, make_token, running_server
 from waiting import eventually
@@ -334,18 +334,3 @@ async def test_one_session_sends_so_many_messages_a_minute(servers, token):
         with pytest.raises(Refused, match=r"chatty has sent 20 messages within a minute.*accepted in [123] s"):
             await chatty.tell("away")
         assert await calm.tell("away") == {"sent": 0, "queued": 1}
-
-
-def test_the_allowance_comes_back_with_time():
-    """A burst, then one every three seconds; whoever was silent for a minute has all of it again."""
-    allowance, sender = Allowance(), Address("p", "a")
-    burst = [allowance.take(sender, 0.0) for _ in range(PER_MINUTE)]
-    step = MINUTE / PER_MINUTE
-
-    assert burst == [0.0] * PER_MINUTE
-    assert allowance.take(sender, 0.0) == pytest.approx(step)
-    assert allowance.take(sender, step - 0.5) == pytest.approx(0.5)
-    assert allowance.take(Address("p", "b"), 0.0) == 0.0
-    assert allowance.take(sender, step) == 0.0
-    assert allowance.take(sender, step) == pytest.approx(step)
-    assert [allowance.take(sender, 2 * MINUTE) for _ in range(PER_MINUTE + 1)].count(0.0) == PER_MINUTE

@@ -12,12 +12,14 @@ import base64
 import contextlib
 import hashlib
 import logging
+import math
 from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
 
+from clawback.allowance import Allowance
 from clawback.errors import QueueFull, RateLimited, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import CoreMessage, Fabric
@@ -60,23 +62,6 @@ class Outcome(Struct, frozen=True):
     unconfirmed: int = 0
 
 
-class Allowance:
-    """How much each session may still send: PER_MINUTE at once, and one more every MINUTE / PER_MINUTE. Pure."""
-
-    def __init__(self) -> None:
-        # When each sender has used up nothing any more; those for whom that is past are left out.
-        self._full_at: dict[Address, float] = {}
-
-    def take(self, sender: Address, now: float) -> float:
-        """Count a message and return 0.0, or return how many seconds to wait and count nothing."""
-        self._full_at = {each: full_at for each, full_at in self._full_at.items() if full_at > now}
-        full_at = self._full_at.get(sender, now) + MINUTE / PER_MINUTE
-        if full_at - now > MINUTE:
-            return full_at - now - MINUTE
-        self._full_at[sender] = full_at
-        return 0.0
-
-
 class _Broadcast(Record, frozen=True):
     """A message to everybody, as servers hear it."""
 
@@ -116,7 +101,7 @@ class Messages:
         self._fabric = fabric
         self._events = events
         self._presence = presence
-        self._allowance = Allowance()
+        self._allowance = Allowance[Address](PER_MINUTE, PER_MINUTE / MINUTE)
         self._inbox = fabric.inbox()
         self._rounds: dict[str, _Round] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,7 +179,8 @@ class Messages:
         if wait:
             raise RateLimited(
                 f"not sent: {_name(sender)} has sent {PER_MINUTE} messages within a minute, which is the most it may;"
-                f" the next is accepted in {wait:.0f} s"
+                f" the next is accepted in {math.ceil(wait)} s",
+                wait,
             )
 
     async def _listeners(self, sender: Address) -> set[str | None]:

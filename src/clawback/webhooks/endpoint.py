@@ -14,6 +14,7 @@ that out. A 2xx leaves after the PubAck, never before; where NATS is away and th
 import asyncio
 import contextlib
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +28,8 @@ from msgspec import Struct
 
 from clawback import metrics
 from clawback.accounts.vault import Vault
-from clawback.errors import ClawbackError, NotFound, QueueFull, TooLarge, Unavailable
+from clawback.allowance import Allowance
+from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
@@ -70,6 +72,13 @@ _TOLD: dict[type[ClawbackError], str] = {
     Unavailable: "the event could not be stored just now and was not accepted: send it again",
 }
 """What senders read instead of the error's own text. That names subjects, and is for the log."""
+
+_COUNTED = frozenset({"queued", "spooled", "dropped"})
+"""
+Outcomes that use up what a source may send: those that have something written.
+
+Whoever captured a request and sends it again and again makes duplicates, and keeps nobody out.
+"""
 
 _new_event_id = partial(new_id, "evt")
 
@@ -125,7 +134,11 @@ class _Visit(Struct):
 
 
 class WebhookEndpoint:
-    """The ASGI app. `clock` is what signed times are held against."""
+    """
+    The ASGI app. `clock` is what signed times are held against.
+
+    `allowance` is what each source may send, by its id; None lets it send whatever it will.
+    """
 
     def __init__(
         self,
@@ -136,6 +149,7 @@ class WebhookEndpoint:
         refusals: Refusals,
         *,
         spool: Spool | None = None,
+        allowance: Allowance[str] | None = None,
         limits: Limits | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -145,6 +159,7 @@ class WebhookEndpoint:
         self._history = history
         self._refusals = refusals
         self._spool = spool
+        self._allowance = allowance
         self._limits = limits or Limits()
         self._clock = clock
         self._held_bytes = 0
@@ -191,6 +206,8 @@ class WebhookEndpoint:
             self._remember(source, scope, visit, answer.status, msgspec.json.decode(answer.body)["detail"])
             if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 visit.outcome = "failed"
+            elif isinstance(error, RateLimited):
+                visit.outcome = "rate_limited"
             return _closing(answer) if body is None else answer
 
     def _remember(self, source: Source | None, scope: Scope, visit: _Visit, status: int, detail: str) -> None:
@@ -268,6 +285,27 @@ class WebhookEndpoint:
         ids = EventIds(self._registry.install.id_key, _new_event_id)
         decide = partial(take, request, source, secrets, ids=ids, now=now)
         verdict = decide() if len(request.body) <= THREAD_BYTES else await asyncio.to_thread(decide)
+        self._count(source)
+        try:
+            return await self._carry_out(verdict, request, source, visit, started)
+        finally:
+            if self._allowance is not None and visit.outcome not in _COUNTED:
+                self._allowance.give_back(source.id)
+
+    def _count(self, source: Source) -> None:
+        """Count a verified request against what its source may send."""
+        allowed = self._allowance
+        if allowed is not None and (wait_s := allowed.take(source.id, time.monotonic())):
+            raise RateLimited(
+                f"more webhooks came than this source may send, {allowed.burst} at once (max_webhook_burst) and then"
+                f" {allowed.per_second:g} a second (max_webhooks_per_second): send this one again in"
+                f" {math.ceil(wait_s)} s, or have the server's settings raised",
+                wait_s,
+            )
+
+    async def _carry_out(
+        self, verdict: Accepted | Dropped | Challenge, request: Request, source: Source, visit: _Visit, started: float
+    ) -> _Answer:
         match verdict:
             case Accepted(event):
                 visit.event, visit.type = event.id, event.event_type
