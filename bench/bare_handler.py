@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import sys
+from typing import Any
 
 import nats
 import uvicorn
@@ -38,8 +39,13 @@ async def main(url: str, port: int) -> None:
     async def echo(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body())}
 
+    await serve(Litestar([take, echo], openapi_config=None), port)
+
+
+async def serve(app: Any, port: int) -> None:
+    """Serve an application until a signal comes, with the flags of `clawback serve`."""
     config = uvicorn.Config(
-        Litestar([take, echo], openapi_config=None),
+        app,
         port=port,
         http="httptools",
         lifespan="off",

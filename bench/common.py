@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import random
 import re
 import signal
 import socket
@@ -16,18 +17,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import websockets
+
+from clawback import admin
+from clawback.accounts.profiles import ensure_profile
+from clawback.fabric import subjects
+from clawback.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
-PAYLOAD = ROOT / "tests/data/github/pull_request_review.submitted.json"
-EVENT = "pull_request_review"
+SAMPLES = ROOT / "src/clawback/samples/github"
 SECRET = b"a secret of the benches"
 
 CONNECTIONS = 32
@@ -38,19 +46,40 @@ CONNECTIONS = 32
 
 
 class Webhook(NamedTuple):
-    """A body and its signature. Delivery ids are added when it is sent."""
+    """A body, its signature and GitHub's name for what happened. Delivery ids are added when it is sent."""
 
     body: bytes
     signature: str
+    event: str = "pull_request_review"
 
 
 def webhooks(count: int = 256) -> list[Webhook]:
-    """Make different bodies of one real GitHub payload, each signed. Beforehand: HMAC is not what the load costs."""
-    payload = json.loads(PAYLOAD.read_bytes())
+    """Make different bodies of one real GitHub payload of 22 kB, each signed; HMAC is no cost of a load."""
+    return _signed(_sample("pull_request_review.submitted"), "pull_request_review", count)
+
+
+def small_webhooks(count: int = 256) -> list[Webhook]:
+    """Make bodies of 6 kB, the least that GitHub sends."""
+    return _signed(_sample("star.created"), "star", count)
+
+
+def large_webhooks(count: int = 32) -> list[Webhook]:
+    """Make bodies of 256 kB: a push of some hundred commits."""
+    push = _sample("push")
+    commit = push["head_commit"]
+    push["commits"] = [commit] * (249_000 // len(json.dumps(commit, separators=(",", ":"))))
+    return _signed(push, "push", count)
+
+
+def _sample(name: str) -> dict[str, Any]:
+    return json.loads((SAMPLES / f"{name}.json").read_bytes())
+
+
+def _signed(payload: dict[str, Any], event: str, count: int) -> list[Webhook]:
     made = []
     for number in range(count):
         body = json.dumps(payload | {"bench": f"{number:06}"}, separators=(",", ":")).encode()
-        made.append(Webhook(body, "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest()))
+        made.append(Webhook(body, "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest(), event))
     return made
 
 
@@ -68,7 +97,7 @@ def request(path: str, webhook: Webhook, name: str | None = None) -> bytes:
     return (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: GitHub-Hookshot/bench\r\nAccept: */*\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(webhook.body)}\r\nX-GitHub-Hook-ID: 1\r\n"
-        f"X-GitHub-Event: {EVENT}\r\nX-GitHub-Delivery: {name or delivery_id()}\r\n"
+        f"X-GitHub-Event: {webhook.event}\r\nX-GitHub-Delivery: {name or delivery_id()}\r\n"
         f"X-Hub-Signature-256: {webhook.signature}\r\n\r\n"
     ).encode() + webhook.body
 
@@ -90,7 +119,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(*command: str | Path, log: Path, port: int, **environment: str) -> Iterator[int]:
+def process(*command: str | Path | int, log: Path, port: int, **environment: str) -> Iterator[int]:
     """Run a server until the block ends; entered once it listens. Yields its process id."""
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -120,7 +149,7 @@ def nats_server(home: Path, *, sync: str) -> Iterator[str]:
     port = free_port()
     config = home / "nats.conf"
     config.write_text(
-        f'listen: "127.0.0.1:{port}"\nmax_payload: {8 * 1024 * 1024}\n'
+        f'listen: "127.0.0.1:{port}"\nmax_payload: {8 * 1024 * 1024}\npid_file: {json.dumps(str(home / "nats.pid"))}\n'
         f"jetstream {{ store_dir: {json.dumps(str(home))}, sync_interval: {sync},"
         " limits { default_max_consumers: 100000 } }\n"
     )
@@ -139,11 +168,15 @@ class Target(NamedTuple):
 @contextmanager
 def bare_handler(home: Path, *, sync: str) -> Iterator[Target]:
     """Run bench/bare_handler.py over a NATS of its own."""
+    with nats_server(home, sync=sync) as url, bare_handler_on(url, home) as target:
+        yield target
+
+
+@contextmanager
+def bare_handler_on(url: str, home: Path) -> Iterator[Target]:
+    """Run bench/bare_handler.py over a NATS that runs."""
     port = free_port()
-    with (
-        nats_server(home, sync=sync) as url,
-        process(PYTHON, "-m", "bench.bare_handler", url, str(port), log=home / "bare.log", port=port) as pid,
-    ):
+    with process(PYTHON, "-m", "bench.bare_handler", url, str(port), log=home / "bare.log", port=port) as pid:
         yield Target(port, "/webhook", pid)
 
 
@@ -158,28 +191,55 @@ class Clawback(NamedTuple):
 def clawback(home: Path, *, sync: str) -> Iterator[Clawback]:
     """Run `clawback serve`: with the NATS it starts itself where `sync` is `always`, which is what it does."""
     if sync == "always":
-        with _serve(home, "--data-dir", str(home)) as running:
-            yield running
+        with serve(home) as target:
+            yield add_profiles(target, home)[0]
     else:
-        with (
-            nats_server(home, sync=sync) as url,
-            _serve(home, "--data-dir", str(home), "--nats-url", url) as running,
-        ):
-            yield running
+        with nats_server(home, sync=sync) as url, serve(home, url) as target:
+            yield add_profiles(target, home, url)[0]
 
 
 @contextmanager
-def _serve(home: Path, *where: str) -> Iterator[Clawback]:
+def serve(home: Path, nats_url: str | None = None) -> Iterator[Target]:
+    """Run `clawback serve` over a NATS that runs, or over its own; it has no source yet, so no path."""
     home.mkdir(exist_ok=True)
     port = free_port()
-    program = BIN / "clawback"
+    where = ["--data-dir", str(home), *(["--nats-url", nats_url] if nats_url else [])]
+    command = (BIN / "clawback", "serve", *where, "--port", str(port))
     # All of the load is one source's, and faster than a source may be.
     unlimited = {"CLAWBACK_MAX_WEBHOOKS_PER_SECOND": "0"}
-    command = (program, "serve", *where, "--port", str(port))
     with process(*command, log=home / "clawback.log", port=port, **unlimited) as pid:
-        made = json.loads(subprocess.check_output([program, "token", "create", "--json", *where]))
-        asyncio.run(_create_source(port, made["token"]))
-        yield Clawback(Target(port, f"/webhooks/{made['webhookId']}/github", pid), made["token"])
+        while not is_ready(port):
+            time.sleep(0.01)
+        yield Target(port, "", pid)
+
+
+def is_ready(port: int) -> bool:
+    """Ask a server whether it takes what it is there for: it listens earlier."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30):
+            return True
+    except urllib.error.URLError:
+        return False
+
+
+def add_profiles(target: Target, home: Path, nats_url: str | None = None, *, count: int = 1) -> list[Clawback]:
+    """Make profiles, each with a token and a source; where there are several, each has a shard of its own."""
+    settings = ServerSettings(data_dir=home, nats_url=nats_url)
+    return asyncio.run(_add_profiles(target, settings, count))
+
+
+async def _add_profiles(target: Target, settings: ServerSettings, count: int) -> list[Clawback]:
+    assert count <= settings.shards, f"there are {settings.shards} shards"
+    made: dict[int, Clawback] = {}
+    async with admin.open_registry(settings) as (registry, tokens):
+        while len(made) < count:
+            profile = await ensure_profile(registry, f"bench-{os.urandom(4).hex()}")
+            shard = subjects.shard_of(profile.id, registry.install.shards)
+            if shard not in made:
+                token = (await tokens.create(profile.id, None)).value
+                await _create_source(target.port, token)
+                made[shard] = Clawback(target._replace(path=f"/webhooks/{profile.webhook_id}/github"), token)
+    return list(made.values())
 
 
 async def _create_source(port: int, token: str) -> None:
@@ -199,7 +259,7 @@ class Load(NamedTuple):
     """
     What one round measured: requests per second and how long each took.
 
-    `server_us` is the CPU time of the server's own process for one request, `own_share` what the load itself took of
+    `server_us` is the CPU time of the servers' own processes for one request, `own_share` what the load itself took of
     one core. NaN and 0 where the system does not tell.
     """
 
@@ -257,24 +317,32 @@ _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 async def load_server(target: Target, hooks: Sequence[Webhook], seconds: float) -> Load:
     """Send webhooks to a server for a while over CONNECTIONS keep-alive connections."""
-    connections = [await Connection.open(target.port) for _ in range(CONNECTIONS)]
+    return await load_servers([target], hooks, seconds)
+
+
+async def load_servers(targets: Sequence[Target], hooks: Sequence[Webhook], seconds: float) -> Load:
+    """Send webhooks to several targets, maybe of one server, for a while over CONNECTIONS connections in all."""
+    lanes = [(each.path, await Connection.open(each.port)) for each in islice(cycle(targets), CONNECTIONS)]
     try:
         return await keep_busy(
-            [lambda hook, ask=each.ask: ask(request(target.path, hook)) for each in connections],
+            [lambda hook, path=path, ask=each.ask: ask(request(path, hook)) for path, each in lanes],
             hooks,
             seconds,
-            target.pid,
+            {target.pid for target in targets},
         )
     finally:
-        for each in connections:
+        for _, each in lanes:
             each.close()
 
 
 async def keep_busy(
-    lanes: Sequence[Callable[[Webhook], Awaitable[object]]], hooks: Sequence[Webhook], seconds: float, pid: int
+    lanes: Sequence[Callable[[Webhook], Awaitable[object]]],
+    hooks: Sequence[Webhook],
+    seconds: float,
+    pids: Collection[int],
 ) -> Load:
-    """Keep one webhook under way in every lane for a while; `pid` is the server whose CPU time is told."""
-    source = itertools.cycle(hooks)
+    """Keep one webhook under way in every lane for a while; `pids` are the servers whose CPU time is told."""
+    source = cycle(hooks)
     took: list[float] = []
     clock = time.perf_counter
     end = clock() + seconds
@@ -284,15 +352,71 @@ async def keep_busy(
             await send(next(source))
             took.append(clock() - started)
 
-    started, server, own = clock(), cpu_seconds(pid), time.process_time()
+    meter = Meter(pids)
     await asyncio.gather(*map(keep_sending, lanes))
-    passed = clock() - started
-    return Load(
-        len(took) / passed,
-        took,
-        (cpu_seconds(pid) - server) / len(took) * 1e6,
-        (time.process_time() - own) / passed,
-    )
+    return meter.read(took)
+
+
+async def load_steadily(target: Target, hooks: Sequence[Webhook], seconds: float, rate: float) -> Load:
+    """
+    Send webhooks at random moments (exponential gaps), `rate` a second, whether or not earlier ones were answered.
+
+    Each is timed from when it is sent, not from when it was to be: that the load is late is no server's fault.
+    """
+    source = cycle(hooks)
+    took: list[float] = []
+    clock = time.perf_counter
+    idle: list[Connection] = []
+    meter = Meter({target.pid})
+
+    async def send(hook: Webhook) -> None:
+        connection = idle.pop() if idle else await Connection.open(target.port)
+        started = clock()
+        await connection.ask(request(target.path, hook))
+        took.append(clock() - started)
+        idle.append(connection)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            due = clock()
+            end = due + seconds
+            while (due := due + random.expovariate(rate)) < end:
+                await asyncio.sleep(max(0.0, due - clock()))
+                group.create_task(send(next(source)))
+        return meter.read(took)
+    finally:
+        for each in idle:
+            each.close()
+
+
+async def take_turns(
+    loads: Mapping[str, Callable[[float], Awaitable[Load]]], rounds: int, seconds: float
+) -> dict[str, list[Load]]:
+    """Load each server for some seconds, one after another, in several rounds, after half a round to warm up."""
+    measured: dict[str, list[Load]] = {name: [] for name in loads}
+    for load in loads.values():
+        await load(seconds / 2)
+    for _ in range(rounds):
+        for name, load in loads.items():
+            measured[name].append(await load(seconds))
+    return measured
+
+
+class Meter:
+    """What a load and the servers under it have used since this was made."""
+
+    def __init__(self, pids: Collection[int]) -> None:
+        self._pids = pids
+        self._started, self._servers, self._own = self._now()
+
+    def read(self, took: list[float]) -> Load:
+        """Tell what it was for each of the requests that took so long."""
+        stopped, servers, own = self._now()
+        passed = stopped - self._started
+        return Load(len(took) / passed, took, (servers - self._servers) / len(took) * 1e6, (own - self._own) / passed)
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.perf_counter(), sum(map(cpu_seconds, self._pids)), time.process_time()
 
 
 def cpu_seconds(pid: int) -> float:
@@ -353,3 +477,23 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
                 [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
             )
         )
+
+
+def print_loads(title: str, measured: Mapping[str, Sequence[Load]], yardstick: str) -> None:
+    """Print what `take_turns` measured: medians of the rounds, and each one's ratio to the yardstick in its round."""
+    rows = []
+    for name, loads in measured.items():
+        took_ms = [1000 * each for load in loads for each in load.took_s]
+        rows.append(
+            [
+                name,
+                f"{p50([load.rate for load in loads]):.0f}",
+                f"{p50([load.rate / other.rate for load, other in zip(loads, measured[yardstick], strict=True)]):.2f}",
+                f"{p50(took_ms):.1f}",
+                f"{p99(took_ms):.1f}",
+                f"{p50([load.server_us for load in loads]):.0f}",
+                f"{100 * p50([load.own_share for load in loads]):.0f} %",
+            ]
+        )
+    head = ["", "per second", f"of {yardstick}", "p50 ms", "p99 ms", "its CPU, us each", "the load's core"]
+    print_table(title, head, rows)

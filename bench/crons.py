@@ -12,8 +12,6 @@ import itertools
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from bench.common import (
     BIN,
     cpu_seconds,
     free_port,
+    is_ready,
     nats_server,
     p50,
     p99,
@@ -111,17 +110,9 @@ def serving(home: Path) -> Iterator[tuple[int, int]]:
     port = free_port()
     command = (BIN / "clawback", "serve", "--data-dir", home, "--port", str(port))
     with process(*command, log=home / "clawback.log", port=port) as pid:
-        while not _is_ready(port):
+        while not is_ready(port):
             time.sleep(0.01)
         yield pid, int(subprocess.check_output(["pgrep", "-P", str(pid), "nats-server"]))
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30):
-            return True
-    except urllib.error.URLError:
-        return False
 
 
 def measure_idle(home: Path) -> State:

@@ -1,79 +1,80 @@
 """
-How many signed webhooks a second the server takes, next to a bare handler and to NATS by itself.
+How many signed webhooks a second the server takes, next to a bare handler, to raw ASGI, and to NATS by itself.
 
 Every server takes the same 22 kB bodies with as many requests under way, in rounds one after another, so that what else
-the machine does meets all of them. A ratio is taken within a round; what is printed is the median of the rounds.
+the machine does meets all of them. A ratio is taken within a round; what is printed is the median of the rounds. The
+bare handler stores in one stream; ours is measured with one profile, which is one stream too, and with eight, each on a
+shard of its own, where syncs to the disk run side by side.
 """
 
 import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import nats
 import uvloop
 from bench.common import (
     CONNECTIONS,
+    PYTHON,
     Load,
     Target,
     Webhook,
+    add_profiles,
     bare_handler,
-    clawback,
     delivery_id,
+    free_port,
     keep_busy,
-    load_server,
+    load_servers,
     nats_server,
-    p50,
-    p99,
+    print_loads,
     print_machine,
-    print_table,
+    process,
     scratch,
+    serve,
+    take_turns,
     webhooks,
 )
 
-ROUNDS = 7
+PROFILES = 8
 ROUND_SECONDS = 2.0
-WARM_UP_SECONDS = 1.0
 
 
 def main() -> None:
     with scratch() as directory:
         print_machine(directory)
         for sync, rounds, note in (
-            ("always", ROUNDS, "every message on the disk before its PubAck, which is what `clawback serve` promises"),
+            ("always", 5, "every message on the disk before its PubAck, which is what `clawback serve` promises"),
             ("2m", 3, "NATS's own default: a power cut may take two minutes of acknowledged events"),
         ):
             measure(directory / sync, sync, rounds, f"Webhooks of 22 kB, {CONNECTIONS} under way, {sync=!s}: {note}")
 
 
 def measure(directory: Path, sync: str, rounds: int, title: str) -> None:
-    """Measure the three side by side with one setting of NATS's sync, and print them."""
+    """Measure all side by side with one setting of NATS's sync, and print them."""
     directory.mkdir()
     hooks = webhooks()
     with ExitStack() as stack:
-        ours = stack.enter_context(clawback(directory / "clawback", sync=sync)).target
+        # Its own NATS syncs always; with another setting it is an operator's.
+        url = None if sync == "always" else stack.enter_context(nats_server(directory / "theirs", sync=sync))
+        server = stack.enter_context(serve(directory / "clawback", url))
+        ours = [each.target for each in add_profiles(server, directory / "clawback", url, count=PROFILES)]
         bare = stack.enter_context(bare_handler(directory / "bare", sync=sync))
+        port = free_port()
+        raw = stack.enter_context(process(PYTHON, "-m", "bench.raw_asgi", port, log=directory / "raw.log", port=port))
         alone = stack.enter_context(nats_server(directory / "nats", sync=sync))
+        loads = {
+            "clawback serve": partial(load_servers, ours[:1], hooks),
+            f"the same, {PROFILES} profiles": partial(load_servers, ours, hooks),
+            "the bare handler": partial(load_servers, [bare], hooks),
+            "nats-py alone": partial(_load_nats, alone, hooks),
+            "raw ASGI, stores nothing": partial(load_servers, [Target(port, "/", raw)], hooks),
+        }
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            measured = runner.run(
-                _rounds({"clawback serve": ours, "bare handler": bare, "nats-py alone": alone}, hooks, rounds)
-            )
-    _print(title, measured)
-
-
-async def _rounds(targets: dict[str, Target | str], hooks: Sequence[Webhook], rounds: int) -> dict[str, list[Load]]:
-    measured: dict[str, list[Load]] = {name: [] for name in targets}
-    for number in range(rounds + 1):
-        for name, target in targets.items():
-            seconds = ROUND_SECONDS if number else WARM_UP_SECONDS
-            if isinstance(target, Target):
-                round_ = await load_server(target, hooks, seconds)
-            else:
-                round_ = await _load_nats(target, hooks, seconds)
-            if number:
-                measured[name].append(round_)
-    return measured
+            measured = runner.run(take_turns(loads, rounds, ROUND_SECONDS))
+    print_loads(title, measured, "the bare handler")
 
 
 async def _load_nats(url: str, hooks: Sequence[Webhook], seconds: float) -> Load:
@@ -86,29 +87,9 @@ async def _load_nats(url: str, hooks: Sequence[Webhook], seconds: float) -> Load
         await js.publish("bare.github", hook.body, headers={"Nats-Msg-Id": delivery_id()})
 
     try:
-        return await keep_busy([publish] * CONNECTIONS, hooks, seconds, os.getpid())
+        return await keep_busy([publish] * CONNECTIONS, hooks, seconds, {os.getpid()})
     finally:
         await client.close()
-
-
-def _print(title: str, measured: dict[str, list[Load]]) -> None:
-    bare = measured["bare handler"]
-    rows = []
-    for name, loads in measured.items():
-        took_ms = [1000 * each for load in loads for each in load.took_s]
-        rows.append(
-            [
-                name,
-                f"{p50([load.rate for load in loads]):.0f}",
-                f"{p50([load.rate / other.rate for load, other in zip(loads, bare, strict=True)]):.2f}",
-                f"{p50(took_ms):.1f}",
-                f"{p99(took_ms):.1f}",
-                f"{p50([load.server_us for load in loads]):.0f}",
-                f"{100 * p50([load.own_share for load in loads]):.0f} %",
-            ]
-        )
-    head = ["", "per second", "of the bare", "p50 ms", "p99 ms", "its CPU, us each", "the load's core"]
-    print_table(title, head, rows)
 
 
 if __name__ == "__main__":
