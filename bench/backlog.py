@@ -16,8 +16,6 @@ import json
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -33,6 +31,7 @@ from bench.common import (
     Connection,
     clawback,
     free_port,
+    is_ready,
     p50,
     p99,
     print_machine,
@@ -251,15 +250,6 @@ class Server:
     def path(self) -> str:
         """Where its webhooks go, which are the other session's."""
         return self._made.target.path
-
-
-def is_ready(port: int) -> bool:
-    """Ask a server whether it takes what it is there for: it listens earlier."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30):
-            return True
-    except urllib.error.URLError:
-        return False
 
 
 class Session:
