@@ -5,6 +5,7 @@ The composition root: the one place that makes the parts of a server and hands e
 """
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -405,7 +406,19 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
             steps = next_steps(settings, program, first_start=await _ensure_default_profile(registry))
             config = build_config(application, limits, settings.trusted_proxies)
             server = _Server(config, lambda: announce(steps), application.feed.close)
+            _spare_collections()
             await server.serve([listener])
+
+
+def _spare_collections() -> None:
+    """
+    Take what was made up to now, which stays, out of Python's collections of garbage.
+
+    Each full one goes over all there is, some 70,000 objects of modules alone, and nothing else runs meanwhile: 25 to
+    40 ms, and 125 with 100,000 crons, several times a minute under load. What is made from now on is collected as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _ensure_default_profile(registry: Registry) -> bool:
