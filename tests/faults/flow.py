@@ -158,8 +158,9 @@ class Flow:
 
     async def start_plugin(self) -> None:
         """Start a plugin beside a new Claude; returns before it is ready."""
-        self._plugin = Plugin(self._config, self._home, self._dice, self._record)
-        await self._plugin.__aenter__()
+        plugin = Plugin(self._config, self._home, self._dice, self._record)
+        await plugin.__aenter__()
+        self._plugin = plugin
 
     async def kill_plugin(self) -> None:
         """Kill the plugin without a warning."""
@@ -208,11 +209,22 @@ class Flow:
     @contextmanager
     def stopped(self, what: str) -> Iterator[None]:
         """Stop the `plugin`, the `server` or `nats` until the end of the block, with every connection open."""
-        pids = {"plugin": self._plugin.process.pid, "server": self._server.process.pid, "nats": self._server.nats_pid}
         self._record(Killed(f"{what}, stopped"))
-        with frozen(pids[what]):
+        with frozen(self._pid_of(what)):
             yield
         self._record(Killed(f"{what}, going on"))
+
+    def _pid_of(self, what: str) -> int | None:
+        # No other is looked at, as it may be starting just now.
+        match what:
+            case "plugin":
+                return self._plugin.process.pid
+            case "server":
+                return self._server.process.pid
+            case "nats":
+                return self._server.nats_pid
+            case _:
+                raise ValueError(what)
 
     async def repeat(self, deliveries: list[str], times: int) -> None:
         """Send deliveries that were accepted before again, each so often at once; each is the event that it was."""

@@ -20,10 +20,11 @@ import pytest
 
 from cable import WAYS, Cable
 from faults.extent import CHAOS_SECONDS
-from faults.flow import Flow
+from faults.flow import PATIENCE_SECONDS, Flow
 from faults.kills import KILLS
 from faults.ledger import Accepted, Killed, Shown
 from processes import Server, resident_bytes
+from waiting import eventually
 
 pytestmark = pytest.mark.timeout(300 + 2 * CHAOS_SECONDS)
 
@@ -89,6 +90,8 @@ def stop(what: str) -> Fault:
     """Stop a part for a while, every connection open."""
 
     async def fault(chaos: Chaos, dice: random.Random) -> None:
+        # After a kill in the round before it may not be back yet.
+        await eventually(lambda: chaos.server.nats_pid is not None, PATIENCE_SECONDS)
         with chaos.flow.stopped(what):
             await while_it_lasts(dice)
 
