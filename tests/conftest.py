@@ -43,7 +43,7 @@ def fresh_natsd(tmp_path) -> Iterator[Natsd]:
 async def fabric(natsd) -> AsyncIterator[Fabric]:
     """A connection to the run's nats-server, with the layout of two shards in place."""
     fabric = await Fabric.open(natsd.auth, name="tests")
-    await fabric.keep_layout(SHARDS, 1)
+    await fabric.keep_layout(SHARDS)
     yield fabric
     await fabric.close()
 
@@ -52,7 +52,7 @@ async def fabric(natsd) -> AsyncIterator[Fabric]:
 async def fresh_fabric(fresh_natsd) -> AsyncIterator[Fabric]:
     """A connection to the test's own nats-server, with the layout of two shards in place."""
     fabric = await Fabric.open(fresh_natsd.auth, name="tests")
-    await fabric.keep_layout(SHARDS, 1)
+    await fabric.keep_layout(SHARDS)
     yield fabric
     await fabric.close()
 

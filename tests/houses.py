@@ -192,7 +192,7 @@ class House:
     async def open(cls, natsd: Natsd, data_dir, *, servers: int = 1, **settings: Any) -> AsyncIterator[Self]:
         """Start the servers, with these settings, and make the profile and its token."""
         async with AsyncExitStack() as stack:
-            fabric = await Fabric.open(natsd.auth, name="house")
+            fabric = await Fabric.open(natsd.auth, name="house", replicas=settings.get("replicas", 1))
             stack.push_async_callback(fabric.close)
             house = cls(natsd, data_dir, fabric, stack, settings)
             for _ in range(servers):

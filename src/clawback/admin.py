@@ -126,9 +126,9 @@ async def open_registry(settings: ServerSettings) -> AsyncIterator[tuple[Registr
         ConfigError, Unavailable: there is no NATS to keep them in.
     """
     async with _open_nats(settings) as auth:
-        fabric = await Fabric.open(auth, name="clawback token", patience_s=PATIENCE_SECONDS)
+        fabric = await Fabric.open(auth, name="clawback token", replicas=settings.replicas, patience_s=PATIENCE_SECONDS)
         try:
-            registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
+            registry = await Registry.open(fabric, shards=settings.shards)
             yield registry, Tokens(registry, LastSeen(fabric))
         finally:
             await fabric.close()

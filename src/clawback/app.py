@@ -127,10 +127,10 @@ async def open_application(
 
     `now` is the time of day that crons go by.
     """
-    fabric = await Fabric.open(auth, name="clawback")
+    fabric = await Fabric.open(auth, name="clawback", replicas=settings.replicas)
     background = set[asyncio.Task[None]]()
     try:
-        registry = await Registry.open(fabric, shards=settings.shards, replicas=settings.replicas)
+        registry = await Registry.open(fabric, shards=settings.shards)
         shards = registry.install.shards
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)

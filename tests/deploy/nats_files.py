@@ -81,9 +81,9 @@ class NatsCluster:
 
     async def takes_servers(self, shards: int) -> bool:
         """Tell whether all streams of a server are there and have leaders; makes them."""
-        fabric = await Fabric.open(self.server_auth, name="tests")
+        fabric = await Fabric.open(self.server_auth, name="tests", replicas=NODES)
         try:
-            await Registry.open(fabric, shards=shards, replicas=NODES)
+            await Registry.open(fabric, shards=shards)
         except Unavailable:
             return False  # a server that is started now ends with code 1, and is started again by who looks after it
         finally:

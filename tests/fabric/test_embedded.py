@@ -33,7 +33,7 @@ def read_process(pid: int) -> bytes:
 async def publish(nats: EmbeddedNats) -> None:
     """Store one message."""
     fabric = await Fabric.open(nats.auth, name="tests")
-    await fabric.keep_layout(1, 1)
+    await fabric.keep_layout(1)
     await fabric.publish("seen.p.e", b"")
     await fabric.close()
 
@@ -123,7 +123,7 @@ async def test_a_killed_child_is_started_again_on_its_port(tmp_path):
     """After a kill -9 of the child a client is served again, without being told anything."""
     async with EmbeddedNats(tmp_path) as nats:
         fabric = await Fabric.open(nats.auth, name="tests")
-        await fabric.keep_layout(1, 1)
+        await fabric.keep_layout(1)
         killed = nats.process_id
         os.kill(killed, signal.SIGKILL)
         await eventually(lambda: fabric.generation == 2 and fabric.problem() is None, 10.0)

@@ -8,6 +8,10 @@ in this order: the layout is ensured, the listeners of `on_reconnect` run, each 
 
 Whoever waits for an answer when the connection is lost is told at once. What was published then is of unknown outcome:
 publish again with the same message id.
+
+Where a cluster keeps several copies of a stream, a direct get is answered by whichever copy is nearest, and that may
+lack what was confirmed a moment ago. So there `get` asks the stream's leader, and lists wait until the copy that
+answers has what the leader has (docs/adr/0018).
 """
 
 import asyncio
@@ -53,6 +57,9 @@ WATCH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 0.3
 """Between attempts to connect, from 50 ms up: a local server is back in 10 ms, and a webhook waits for seconds only."""
 
+BEHIND_SECONDS = 5.0
+"""How long a copy of a stream that lacks what its leader has is waited for. They are behind by milliseconds."""
+
 PAGE_MESSAGES = 512
 """Messages of one batched direct get."""
 
@@ -86,6 +93,7 @@ _NO_ROOM = 10077
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _MESSAGE_TOO_LARGE = (10054, 10097)
 _DUPLICATE_IN_BATCH = 10201
+_NO_MESSAGE = 10037
 
 log = logging.getLogger("clawback.fabric")
 
@@ -165,6 +173,24 @@ class _PublishAnswer(Struct, frozen=True):
     error: _ApiError | None = None
 
 
+class _Message(Struct, frozen=True):
+    """A message as the leader of its stream shows it; msgspec reads the base64 of what is `bytes`."""
+
+    subject: str
+    seq: int
+    time: datetime
+    hdrs: bytes = b""
+    data: bytes = b""
+
+
+class _GetAnswer(Struct, frozen=True):
+    """The answer to STREAM.MSG.GET."""
+
+    message: _Message | None = None
+    error: _ApiError | None = None
+
+
+_decode_get_answer = msgspec.json.Decoder(_GetAnswer).decode
 _decode_publish_answer = msgspec.json.Decoder(_PublishAnswer).decode
 _decode_time = msgspec.json.Decoder(datetime).decode
 
@@ -227,9 +253,14 @@ class _Exchange:
 
 
 class Fabric:
-    """One connection to NATS for a whole server. `open` makes it, `close` ends it."""
+    """
+    One connection to NATS for a whole server. `open` makes it, `close` ends it.
 
-    def __init__(self, auth: NatsAuth, name: str) -> None:
+    `replicas` is how many copies NATS keeps of every stream.
+    """
+
+    def __init__(self, auth: NatsAuth, name: str, replicas: int) -> None:
+        self.replicas = replicas
         self._auth = auth
         self._name = name
         self._client = Client()
@@ -238,7 +269,7 @@ class Fabric:
         self._problem: str | None = "not connected to NATS yet"
         self._checked_at = -math.inf
         self._silence: str | None = None
-        self._layout: tuple[int, int] | None = None
+        self._shards: int | None = None
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._exchanges: dict[str, _Exchange] = {}
@@ -251,7 +282,7 @@ class Fabric:
     # --- the connection's life ------------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, auth: NatsAuth, *, name: str, patience_s: float = 10.0) -> "Fabric":
+    async def open(cls, auth: NatsAuth, *, name: str, replicas: int = 1, patience_s: float = 10.0) -> "Fabric":
         """
         Connect as `name` (as `nats server report connections` shows it), trying for `patience_s` seconds.
 
@@ -261,20 +292,20 @@ class Fabric:
         """
         for url in auth.servers or [auth.url]:
             _check_url(url)
-        fabric = cls(auth, name)
+        fabric = cls(auth, name, replicas)
         await fabric.subscribe(f"{fabric._answers_to}.*", fabric._answered)
         await fabric._open(patience_s)
         return fabric
 
-    async def keep_layout(self, shards: int, replicas: int) -> None:
+    async def keep_layout(self, shards: int) -> None:
         """
         Ensure the layout now and after every reconnect: a memory bucket does not outlive its server.
 
         Raises:
             Unavailable: NATS refused a stream, or does not answer.
         """
-        await layout.ensure(self, shards, replicas)
-        self._layout = (shards, replicas)
+        await layout.ensure(self, shards, self.replicas)
+        self._shards = shards
 
     @property
     def max_payload(self) -> int:
@@ -422,8 +453,8 @@ class Fabric:
                 await backoff.wait()
 
     async def _ensure_layout(self) -> None:
-        if self._layout is not None:
-            await layout.ensure(self, *self._layout)
+        if self._shards is not None:
+            await layout.ensure(self, self._shards, self.replicas)
         self._problem = None
 
     async def _succeeded(self, step: Callable[[], Awaitable[None]]) -> bool:
@@ -542,10 +573,14 @@ class Fabric:
         """
         Read one message by its sequence, or the newest of a subject; None where there is none.
 
+        What was confirmed before is seen, whichever server confirmed it.
+
         Raises:
             Unavailable: NATS does not answer within `timeout` seconds.
         """
         wanted = {"seq": sequence} if subject is None else {"last_by_subj": subject}
+        if self.replicas > 1:
+            return await self._get_from_leader(stream, wanted, timeout)
         answer = await self._ask(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), None, timeout)
         if STATUS not in answer.headers:
             return _read_stored(answer)
@@ -578,20 +613,22 @@ class Fabric:
         """
         Read every message whose subject matches, oldest first, a page at a time; of about `max_bytes`, where given.
 
-        Begins at the sequence `first`.
+        Begins at the sequence `first`, and ends with what was there when it began, or later.
 
         Raises:
             Unavailable: NATS does not answer.
         """
         start = first
+        lag = _Lag(self, stream, subject_filter)
+        await lag.begin()
         while True:
             wanted = {"seq": start, "next_by_subj": subject_filter, "batch": PAGE_MESSAGES}
             page, end = await self._get_page(stream, wanted if max_bytes is None else wanted | {"max_bytes": max_bytes})
             if page:
                 yield page
-            if not page or end.headers.get(_PENDING_HEADER, "0") == "0":
+                start = page[-1].sequence + 1
+            if (not page or end.headers.get(_PENDING_HEADER, "0") == "0") and not await lag.outlast(start - 1):
                 return
-            start = page[-1].sequence + 1
 
     async def walk(
         self, stream: str, subject_filter: str, *, first: int = 1, at_a_time: int | None = None
@@ -599,7 +636,8 @@ class Fabric:
         """
         Read the messages whose subject matches one by one, oldest first; stop when enough were seen.
 
-        Begins at the sequence `first`, and asks NATS for `at_a_time`: as many as are likely to be enough.
+        Begins at the sequence `first`, and asks NATS for `at_a_time`: as many as are likely to be enough. The newest
+        may be missing where NATS keeps several copies.
 
         Raises:
             Unavailable: NATS does not answer.
@@ -631,10 +669,15 @@ class Fabric:
         Raises:
             Unavailable: NATS does not answer.
         """
-        page, end = await self._get_page(stream, {"multi_last": [subject_filter]})
-        if end.headers[STATUS] != TOO_MANY_RESULTS:
-            yield page
-            return
+        lag = _Lag(self, stream, subject_filter)
+        await lag.begin()
+        while True:
+            page, end = await self._get_page(stream, {"multi_last": [subject_filter]})
+            if end.headers[STATUS] == TOO_MANY_RESULTS:
+                break
+            if not await lag.outlast(max((each.sequence for each in page), default=0)):
+                yield page
+                return
         # NATS answers for 1,024 subjects at most, however they are paged.
         async for page in self.pages(stream, subject_filter):
             yield page
@@ -735,6 +778,19 @@ class Fabric:
             raise _direct_get_error(stream, end)
         return [_read_stored(each) for each in messages], end
 
+    async def _get_from_leader(self, stream: str, wanted: dict[str, Any], patience_s: float) -> Stored | None:
+        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted), None, patience_s)
+        if answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise Unavailable(f"NATS cannot read from stream {stream}: nobody leads it now")
+        read = _decode_get_answer(answer.data)
+        if read.message is not None:
+            found = read.message
+            return Stored(found.subject, found.seq, found.time, _read_headers(found.hdrs), found.data)
+        if read.error is not None and read.error.err_code == _NO_MESSAGE:
+            return None
+        description = "no message" if read.error is None else read.error.description
+        raise Unavailable(f"NATS cannot read from stream {stream}: {description}")
+
     async def _exchange(
         self, subject: str, body: bytes, headers: dict[str, str] | None, patience_s: float, *, many: bool
     ) -> list[CoreMessage]:
@@ -767,6 +823,47 @@ class Fabric:
         exchange = self._exchanges.get(message.subject.rpartition(".")[2])
         if exchange is not None:
             exchange.add(message)
+
+
+class _Lag:
+    """
+    Waits while the copy of a stream that answers lacks what its leader had when asked: `begin`, then `outlast`.
+
+    A copy that is behind has what is older, so the newest message tells of all that were stored. One that was deleted
+    meanwhile may still be listed.
+    """
+
+    def __init__(self, fabric: Fabric, stream: str, subject_filter: str) -> None:
+        self._fabric = fabric
+        self._stream = stream
+        self._filter = subject_filter
+        self._newest = 0
+        self._backoff = _Backoff()
+        self._deadline = math.inf
+
+    async def begin(self) -> None:
+        """Ask the leader for its newest; nothing where there is one copy."""
+        if self._fabric.replicas > 1:
+            stored = await self._fabric.get(self._stream, subject=self._filter)
+            self._newest = 0 if stored is None else stored.sequence
+
+    async def outlast(self, seen: int) -> bool:
+        """
+        Wait a moment if a copy that has shown what it has up to the sequence `seen` is behind, and say whether it was.
+
+        Raises:
+            Unavailable: it stays behind.
+        """
+        if seen >= self._newest:
+            return False
+        now = asyncio.get_running_loop().time()
+        self._deadline = min(self._deadline, now + BEHIND_SECONDS)
+        if now > self._deadline:
+            raise Unavailable(f"a copy of NATS's stream {self._stream} is behind its leader; try again")
+        await self._backoff.wait()
+        # What was the newest may be deleted by now.
+        await self.begin()
+        return True
 
 
 class _Backoff:
@@ -850,6 +947,12 @@ def _read_stored(message: CoreMessage) -> Stored:
     for name in ("Nats-Stream", _PENDING_HEADER, "Nats-Last-Sequence"):
         headers.pop(name, None)
     return Stored(subject, int(sequence), _decode_time(f'"{time}"'), headers, message.data)
+
+
+def _read_headers(block: bytes) -> dict[str, str]:
+    """Read a header block as NATS stores it: `NATS/1.0`, then each `name: value`, all ended by CR LF."""
+    lines = block.decode(errors="replace").split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def _direct_get_error(stream: str, answer: CoreMessage) -> Unavailable:

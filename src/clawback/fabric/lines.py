@@ -215,12 +215,12 @@ class Lines:
             Unavailable: not confirmed; the event may or may not have ended.
         """
         if pulled is not None and pulled.generation == self._fabric.generation:
-            try:
-                await self._fabric.request(pulled.reply, b"+ACK", timeout=ACK_TIMEOUT_SECONDS)
-            except (NotFound, Unavailable):
-                # The consumer may be gone (a memory consumer does not outlive its server): delete the event instead.
-                log.info("ack of sequence %d was not confirmed by its consumer, deleting the event", sequence)
-            else:
+            if self._fabric.replicas > 1:
+                # A consumer of several copies confirms an ack before the event's deletion is agreed on, which can be
+                # lost with it. So it is told, to make room for the next, and the deletion below is the end.
+                with contextlib.suppress(Unavailable):
+                    await self._fabric.send(pulled.reply, b"+ACK")
+            elif await self._acked(pulled):
                 return
         stream = subjects.event_stream(self.shard(address))
         answer = await self._fabric.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})
@@ -228,6 +228,16 @@ class Lines:
         # One code stands for all that can go wrong, "sequence not found" among it: look whether it had ended before.
         if error and await self._fabric.get(stream, sequence=sequence) is not None:
             raise Unavailable(f"NATS did not delete sequence {sequence} of {stream}: {error.get('description')}")
+
+    async def _acked(self, pulled: Pulled) -> bool:
+        """Ack an event to its consumer; False where that confirmed nothing."""
+        try:
+            await self._fabric.request(pulled.reply, b"+ACK", timeout=ACK_TIMEOUT_SECONDS)
+        except (NotFound, Unavailable):
+            # The consumer may be gone (a memory consumer does not outlive its server): delete the event instead.
+            log.info("ack of sequence %d was not confirmed by its consumer, deleting the event", pulled.sequence)
+            return False
+        return True
 
     async def extend(self, pulled: Pulled) -> None:
         """Tell JetStream that an event is in progress; nothing is confirmed."""

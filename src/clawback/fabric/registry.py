@@ -49,7 +49,7 @@ class Registry:
         self._install: Install | None = None
 
     @classmethod
-    async def open(cls, fabric: Fabric, *, shards: int = DEFAULT_SHARDS, replicas: int = 1) -> "Registry":
+    async def open(cls, fabric: Fabric, *, shards: int = DEFAULT_SHARDS) -> "Registry":
         """
         Ensure the layout, make the installation where there is none, and fill the copy.
 
@@ -60,9 +60,9 @@ class Registry:
         """
         registry = cls(fabric)
         # Without event streams yet: how many there are stands in the bucket.
-        await layout.ensure(fabric, 0, replicas)
+        await layout.ensure(fabric, 0, fabric.replicas)
         registry._install = await registry._ensure_install(shards)
-        await fabric.keep_layout(registry.install.shards, replicas)
+        await fabric.keep_layout(registry.install.shards)
         await fabric.subscribe(subjects.CONFIG_CHANGES, registry._changed)
         fabric.on_reconnect(registry._load)
         await registry._load()
