@@ -2,7 +2,8 @@
 How long Claude Code waits for `clawback channel`, next to the least server on the same SDK, and what both hold.
 
 From spawning the process to reading its answer to `initialize`, the two in turns. Memory is what a process holds once
-it has listed its tools; for ours also connected to a server, having answered a call through it, as in a session.
+it has listed its tools; for ours also connected to a server, having answered a call through it, as in a session. Then
+both are let be for a while, ours connected, and the CPU time that they take all the same is told.
 """
 
 import json
@@ -19,6 +20,7 @@ from bench.common import (
     ROOT,
     Clawback,
     clawback,
+    idle_shares,
     p50,
     print_machine,
     print_table,
@@ -27,6 +29,8 @@ from bench.common import (
 )
 
 ROUNDS = 10
+IDLE_SECONDS = 35.0
+"""As long as one ping of the server's and its pong take their turn."""
 
 INITIALIZE = {
     "protocolVersion": "2025-11-25",
@@ -115,12 +119,18 @@ def measure(directory: Path, server: Clawback) -> None:
                 if number:
                     took_ms[name].append(took)
                     held_mb[name].append(resident_mb(mcp.pid))
-    with Mcp(commands["clawback channel"], {"CLAWBACK_CONFIG": str(config)}, directory / "channel.log") as mcp:
-        mcp.ask("initialize", INITIALIZE)
-        mcp.tell("notifications/initialized")
+    with (
+        Mcp(commands["clawback channel"], {"CLAWBACK_CONFIG": str(config)}, directory / "channel.log") as mcp,
+        Mcp(commands["bare server"], {}, directory / "channel.log") as bare,
+    ):
+        for each in (mcp, bare):
+            each.ask("initialize", INITIALIZE)
+            each.tell("notifications/initialized")
         answer = mcp.ask("tools/call", {"name": "account_info", "arguments": {}})
         assert not answer["isError"], answer
         held_mb["clawback channel, connected"].append(resident_mb(mcp.pid))
+        time.sleep(1)  # what a call still has to do
+        idle = idle_shares({"clawback channel, connected": mcp.pid, "bare server": bare.pid}, IDLE_SECONDS)
     bare_ms, bare_mb = took_ms["bare server"], held_mb["bare server"]
     rows = []
     for name, held in held_mb.items():
@@ -133,9 +143,10 @@ def measure(directory: Path, server: Clawback) -> None:
                 f"{min(took):.0f}" if took else "",
                 f"{p50(held):.0f}",
                 f"{p50(held) / p50(bare_mb):.2f}",
+                f"{100 * idle[name]:.2f} %" if name in idle else "",
             ]
         )
-    head = ["", "p50 ms", "of the bare", "least ms", "MB held", "of the bare"]
+    head = ["", "p50 ms", "of the bare", "least ms", "MB held", "of the bare", "idle, of a core"]
     print_table("From spawn to the answer to `initialize`", head, rows)
 
 

@@ -188,18 +188,18 @@ class Clawback(NamedTuple):
 
 
 @contextmanager
-def clawback(home: Path, *, sync: str) -> Iterator[Clawback]:
+def clawback(home: Path, *, sync: str, **environment: str) -> Iterator[Clawback]:
     """Run `clawback serve`: with the NATS it starts itself where `sync` is `always`, which is what it does."""
     if sync == "always":
-        with serve(home) as target:
+        with serve(home, **environment) as target:
             yield add_profiles(target, home)[0]
     else:
-        with nats_server(home, sync=sync) as url, serve(home, url) as target:
+        with nats_server(home, sync=sync) as url, serve(home, url, **environment) as target:
             yield add_profiles(target, home, url)[0]
 
 
 @contextmanager
-def serve(home: Path, nats_url: str | None = None) -> Iterator[Target]:
+def serve(home: Path, nats_url: str | None = None, **environment: str) -> Iterator[Target]:
     """Run `clawback serve` over a NATS that runs, or over its own; it has no source yet, so no path."""
     home.mkdir(exist_ok=True)
     port = free_port()
@@ -207,7 +207,7 @@ def serve(home: Path, nats_url: str | None = None) -> Iterator[Target]:
     command = (BIN / "clawback", "serve", *where, "--port", str(port))
     # All of the load is one source's, and faster than a source may be.
     unlimited = {"CLAWBACK_MAX_WEBHOOKS_PER_SECOND": "0"}
-    with process(*command, log=home / "clawback.log", port=port, **unlimited) as pid:
+    with process(*command, log=home / "clawback.log", port=port, **unlimited, **environment) as pid:
         while not is_ready(port):
             time.sleep(0.01)
         yield Target(port, "", pid)
@@ -250,6 +250,11 @@ async def _create_source(port: int, token: str) -> None:
         await socket_.send(json.dumps({"type": "source_create", "requestId": "1"} | source))
         answer = json.loads(await socket_.recv())
     assert answer.get("success", True), f"the source was not made: {answer}"
+
+
+def nats_of(pid: int) -> int:
+    """Find the nats-server that a `clawback serve` has started."""
+    return int(subprocess.check_output(["pgrep", "-P", str(pid), "nats-server"]))
 
 
 # --- load ---------------------------------------------------------------------------------------------------------
@@ -426,6 +431,14 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return math.nan
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_shares(pids: Mapping[str, int], seconds: float) -> dict[str, float]:
+    """Let named processes be for a while, and say which share of a core each took all the same."""
+    began, before = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in pids.items()}
+    time.sleep(seconds)
+    passed = time.perf_counter() - began
+    return {name: (cpu_seconds(pid) - before[name]) / passed for name, pid in pids.items()}
 
 
 def resident_mb(pid: int) -> float:

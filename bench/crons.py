@@ -10,7 +10,6 @@ Ours does more for each: it reads the cron, stores the event and how far the cro
 import asyncio
 import itertools
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from bench.common import (
     cpu_seconds,
     free_port,
     is_ready,
+    nats_of,
     nats_server,
     p50,
     p99,
@@ -112,7 +112,7 @@ def serving(home: Path) -> Iterator[tuple[int, int]]:
     with process(*command, log=home / "clawback.log", port=port) as pid:
         while not is_ready(port):
             time.sleep(0.01)
-        yield pid, int(subprocess.check_output(["pgrep", "-P", str(pid), "nats-server"]))
+        yield pid, nats_of(pid)
 
 
 def measure_idle(home: Path) -> State:
