@@ -5,9 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from clawback.errors import Unavailable
-from clawback.fabric.connection import Fabric, NatsAuth
-from clawback.fabric.registry import Registry
+from clawback.fabric.connection import NatsAuth
 from natsd import Natsd, free_port
 
 FILES = Path(__file__).parents[2] / "nats"
@@ -54,10 +52,14 @@ class NatsCluster:
         self.auth = NatsAuth(urls, one.auth.user, one.auth.password)
         self.server_auth = NatsAuth(urls, one.server_auth.user, one.server_auth.password)
 
-    def start(self) -> None:
-        """Start all of them: none answers before it has seen another."""
+    def launch(self) -> None:
+        """Start all of them, and return at once."""
         for node in self.nodes.values():
             node.launch()
+
+    def start(self) -> None:
+        """Start all of them: none answers before it has seen another."""
+        self.launch()
         for node in self.nodes.values():
             node.wait()
 
@@ -78,17 +80,6 @@ class NatsCluster:
         return any(
             len(each["replicas"]) == NODES - 1 and all(peer["current"] for peer in each["replicas"]) for each in leaders
         )
-
-    async def takes_servers(self, shards: int) -> bool:
-        """Tell whether all streams of a server are there and have leaders; makes them."""
-        fabric = await Fabric.open(self.server_auth, name="tests", replicas=NODES)
-        try:
-            await Registry.open(fabric, shards=shards)
-        except Unavailable:
-            return False  # a server that is started now ends with code 1, and is started again by who looks after it
-        finally:
-            await fabric.close()
-        return True
 
 
 def _replace(path: Path, moves: dict[str, str]) -> None:

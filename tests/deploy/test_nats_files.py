@@ -1,16 +1,18 @@
 """The files of `nats/`: nats-server takes them, Clawback's login is enough and no more, three of them are a cluster."""
 
+import asyncio
 import shutil
 import subprocess
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
 from clawback.errors import Unavailable
-from clawback.fabric import subjects
+from clawback.fabric import connection, subjects
 from clawback.fabric.connection import Fabric
 from clawback.fabric.layout import MAX_PAYLOAD_BYTES
-from deploy.nats_files import FILES, ConfiguredNats, NatsCluster
+from clawback.fabric.registry import Registry
+from deploy.nats_files import FILES, NODES, ConfiguredNats, NatsCluster
 from houses import SHARDS, House
 from natsd import PASSWORDS, nats_server
 from waiting import eventually
@@ -92,8 +94,6 @@ async def test_clawbacks_login_cannot_make_a_stream_vanish(single, tmp_path, ope
 
 async def test_a_session_goes_on_when_the_leader_of_its_events_is_killed(cluster, tmp_path):
     """With three replicas: nothing acked comes again, nothing stored is lost, the order stays."""
-    await eventually(cluster.is_whole, ELECTION_SECONDS)
-    await eventually(lambda: cluster.takes_servers(SHARDS), ELECTION_SECONDS)
     async with House.open(cluster, tmp_path / "data", replicas=3) as house:
         peer = await house.connect()
         first, *others = [await house.publish(str(number)) for number in range(3)]
@@ -112,6 +112,35 @@ async def test_a_session_goes_on_when_the_leader_of_its_events_is_killed(cluster
 
         assert seen == ["1", "2"]
         await eventually(lambda: is_empty(house), ELECTION_SECONDS)
+
+
+async def test_a_server_waits_for_a_cluster_that_elects(cluster, tmp_path, caplog):
+    """It says what it waits for, and starts by itself once most nodes are there."""
+    others = list(cluster.nodes.values())[1:]
+    for node in others:
+        node.kill9()
+    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+        opening = House.open(cluster, tmp_path / "data", replicas=NODES)
+        starting = tasks.create_task(stack.enter_async_context(opening))
+        await eventually(lambda: "waiting for the NATS cluster, for " in caplog.text, ELECTION_SECONDS)
+        for node in others:
+            node.launch()
+        house = await starting
+        peer = await house.connect()
+        await house.publish("hello")
+
+        assert await peer.event(ELECTION_SECONDS) == ("hello", 1)
+
+
+async def test_a_cluster_without_most_of_its_nodes_is_said_to_be_that(cluster, monkeypatch):
+    """A server that waited in vain ends with a sentence that says where to look."""
+    for node in list(cluster.nodes.values())[1:]:
+        node.kill9()
+    monkeypatch.setattr(connection, "ELECTION_SECONDS", 1.0)
+    fabric = await Fabric.open(cluster.server_auth, name="tests", replicas=NODES)
+    with pytest.raises(Unavailable, match=r"was not ready within 1 s: .*`nats server report jetstream`"):
+        await Registry.open(fabric, shards=SHARDS)
+    await fabric.close()
 
 
 async def is_empty(house):

@@ -13,6 +13,7 @@ from clawback.fabric.events import EventStore
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.lines import Lines
+from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, Held, Lease, Origin, Priority, new_id, random_id
 from conftest import SHARDS
@@ -41,14 +42,13 @@ def cluster(tmp_path_factory) -> Iterator[NatsCluster]:
 @pytest.fixture
 async def fabrics(cluster) -> AsyncIterator[list[Fabric]]:
     """A connection to each node."""
-    await eventually(cluster.is_whole, WHOLE_SECONDS)
-    await eventually(lambda: cluster.takes_servers(SHARDS), WHOLE_SECONDS)
-    await eventually(lambda: every_copy_answers(cluster), WHOLE_SECONDS)
     logins = [node.server_auth for node in cluster.nodes.values()]
     fabrics = [
         await Fabric.open(NatsAuth(login.url, login.user, login.password), name="tests", replicas=NODES)
         for login in logins
     ]
+    await Registry.open(fabrics[0], shards=SHARDS)
+    await eventually(lambda: every_copy_answers(cluster), WHOLE_SECONDS)
     yield fabrics
     for fabric in fabrics:
         await fabric.close()

@@ -40,9 +40,7 @@ def cluster(tmp_path) -> Iterator[NatsCluster]:
 
 @pytest.fixture
 async def server(cluster, tmp_path) -> AsyncIterator[Server]:
-    """A server on them, which keeps three copies of everything."""
-    await eventually(cluster.is_whole, WHOLE_SECONDS)
-    await eventually(lambda: cluster.takes_servers(DEFAULT_SHARDS), WHOLE_SECONDS)
+    """A server on them, which keeps three copies of everything; it waits for them."""
     server = Server(tmp_path / "server", nats=cluster, replicas=3)
     try:
         await asyncio.to_thread(server.start)

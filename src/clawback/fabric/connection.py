@@ -57,6 +57,9 @@ WATCH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 0.3
 """Between attempts to connect, from 50 ms up: a local server is back in 10 ms, and a webhook waits for seconds only."""
 
+ELECTION_SECONDS = 60.0
+"""How long a start waits for a cluster that elects: some 5 s after a kill, more where all nodes start together."""
+
 BEHIND_SECONDS = 5.0
 """How long a copy of a stream that lacks what its leader has is waited for. They are behind by milliseconds."""
 
@@ -302,10 +305,42 @@ class Fabric:
         Ensure the layout now and after every reconnect: a memory bucket does not outlive its server.
 
         Raises:
-            Unavailable: NATS refused a stream, or does not answer.
+            Unavailable: NATS refused a stream, does not answer, or elects the leader of one.
         """
         await layout.ensure(self, shards, self.replicas)
+        if self.replicas > 1:
+            await layout.check_leaders(self, shards, self.replicas)
         self._shards = shards
+
+    async def outlast_election(self, step: Callable[[], Awaitable[None]]) -> None:
+        """
+        Do a step of the start, again while a cluster cannot yet: it elects, or its other nodes are still starting.
+
+        One server without copies elects nothing: there the step is done once.
+
+        Raises:
+            Unavailable: it could not within ELECTION_SECONDS; says why, and where to look.
+        """
+        if self.replicas == 1:
+            return await step()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ELECTION_SECONDS
+        backoff, told = _Backoff(), ""
+        while True:
+            try:
+                return await step()
+            except Unavailable as error:
+                left = deadline - loop.time()
+                if left <= 0:
+                    raise Unavailable(
+                        f"the NATS cluster at {self._auth.where} was not ready within {ELECTION_SECONDS:.0f} s:"
+                        f" {error}. Most of its nodes have to run and to reach each other; look with"
+                        " `nats server report jetstream`, then start this again"
+                    ) from error
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("waiting for the NATS cluster, for %.0f s at most: %s", left, told)
+            await backoff.wait()
 
     @property
     def max_payload(self) -> int:

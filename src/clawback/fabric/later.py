@@ -156,7 +156,7 @@ class Relay:
 
     async def open(self) -> None:
         """Make the relay's consumer where there is none."""
-        await self._ensure_consumer()
+        await self._fabric.outlast_election(self._ensure_consumer)
         self._fabric.on_reconnect(self._pull_again)
 
     def on_due(self, kind: str, handler: Handler) -> None:

@@ -26,6 +26,9 @@ MAX_CONSUMERS = 100_000
 REFUSED_BYTES = 32 * 1024 * 1024
 """Some 100,000 of what was refused; full, the oldest go."""
 
+LEADER_SECONDS = 1.0
+"""How long the leader of a stream may take to say that it is there."""
+
 STREAM_NAME_IN_USE = 10058
 
 CONFIG_BUCKET = "cfg"
@@ -34,9 +37,9 @@ ONCE_BUCKET = "once"
 
 
 class JetStreamApi(Protocol):
-    """The one call `ensure` makes; fabric.connection has it."""
+    """The one call made here; fabric.connection has it."""
 
-    async def api(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def api(self, operation: str, body: dict[str, Any], *, timeout: float = ...) -> dict[str, Any]:  # noqa: ASYNC109 -- see there
         """Send a `$JS.API` request and return its answer, `error` included."""
 
 
@@ -165,3 +168,20 @@ async def ensure(js: JetStreamApi, shards: int, replicas: int) -> None:
             answer = await js.api(f"STREAM.UPDATE.{name}", config)
         if error := answer.get("error"):
             raise Unavailable(f"NATS refused stream {name}: {error.get('description', json.dumps(error))}")
+
+
+async def check_leaders(js: JetStreamApi, shards: int, replicas: int) -> None:
+    """
+    Check that each stream of a cluster has a leader: nobody else answers what is asked here.
+
+    Raises:
+        Unavailable: one has none now; names it.
+    """
+    for config in streams(shards, replicas):
+        name = config["name"]
+        try:
+            answer = await js.api(f"STREAM.INFO.{name}", {}, timeout=LEADER_SECONDS)
+        except Unavailable as silence:
+            raise Unavailable(f"stream {name} has no leader: {silence}") from silence
+        if error := answer.get("error"):
+            raise Unavailable(f"stream {name} has no leader: {error.get('description', json.dumps(error))}")

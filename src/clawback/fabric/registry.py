@@ -59,13 +59,10 @@ class Registry:
             Unavailable: NATS does not answer, or refused a stream.
         """
         registry = cls(fabric)
-        # Without event streams yet: how many there are stands in the bucket.
-        await layout.ensure(fabric, 0, fabric.replicas)
-        registry._install = await registry._ensure_install(shards)
-        await fabric.keep_layout(registry.install.shards)
+        await fabric.outlast_election(lambda: registry._settle(shards))
         await fabric.subscribe(subjects.CONFIG_CHANGES, registry._changed)
         fabric.on_reconnect(registry._load)
-        await registry._load()
+        await fabric.outlast_election(registry._load)
         return registry
 
     @property
@@ -517,6 +514,12 @@ class Registry:
         return None
 
     # --- the bucket -----------------------------------------------------------------------------------------------
+
+    async def _settle(self, shards: int) -> None:
+        # Without event streams yet: how many there are stands in the bucket.
+        await layout.ensure(self._fabric, 0, self._fabric.replicas)
+        self._install = await self._ensure_install(shards)
+        await self._fabric.keep_layout(self._install.shards)
 
     async def _ensure_install(self, shards: int) -> Install:
         subject = subjects.config_subject(subjects.INSTALL_KEY)
