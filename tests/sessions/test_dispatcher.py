@@ -25,6 +25,7 @@ class ScriptedClient:
     """Keeps what it is sent, and acks when it is told to; once it has `hung_up` it is sent nothing."""
 
     def __init__(self, *, names_events=True):
+        self.id = "connection"
         self.names_events = names_events
         self.hung_up = False
         self.frames = []

@@ -28,6 +28,7 @@ from clawback.fabric.lines import IN_PROGRESS_SECONDS, Lines, Pulled
 from clawback.fabric.stacks import Stacks
 from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
 from clawback.sessions import lane as rules
+from clawback.sessions.attempts import Attempts, log_end, worked_ms
 from clawback.sessions.frames import build_event_frame
 
 FLUSH_SECONDS = 2.0
@@ -50,6 +51,7 @@ T = TypeVar("T")
 class Client(Protocol):
     """What a dispatcher needs of its connection: sessions/socket.py has it, and tests have a scripted one."""
 
+    id: str
     names_events: bool
 
     async def send(self, message: wire.ServerMessage) -> bool:
@@ -81,6 +83,7 @@ class Dispatcher:
         self._events = events
         self._history = history
         self._default_seconds = default_seconds
+        self._attempts = Attempts(address, client.id)
         self._manners = rules.NAMED if client.names_events else rules.UNNAMED
         self._lane = rules.Lane(manners=self._manners)
         self._inbox: asyncio.Queue[rules.Input | None] = asyncio.Queue()
@@ -238,6 +241,8 @@ class Dispatcher:
         kept = {held.event_id for held in self._lane.stack if held.returns_at is None}
         for gone in client_holds - kept:
             await self._client.send(wire.TimedOut(gone))
+        for event_id in client_holds & kept:
+            self._attempts.resume(event_id)
         if self._lane.stack and not self._client.names_events:
             await self._take_kept_acks()
         waiting = await self._insist(lambda: self._lines.waiting(self._address))
@@ -247,6 +252,10 @@ class Dispatcher:
     def unanswered_acks(self) -> tuple[wire.Ack, ...]:
         """The acks that came too late for `run`; whoever ended it settles them."""
         return tuple(ack for acks in self._acks.values() for ack in acks)
+
+    def let_go(self, why: str) -> None:
+        """Tell the log why the client has nothing any more that it was given (see `Attempts`); call after `run`."""
+        self._attempts.let_go(self._lane.stack, why)
 
     async def store_loss(self, *, clean: bool) -> None:
         """
@@ -318,6 +327,8 @@ class Dispatcher:
                 elif (outcome := await self._do(command)) is not None:
                     inputs.append(outcome)
             if is_wish:
+                if isinstance(happened, rules.Failed):
+                    self._attempts.fail(self._lane.stack, happened.event_id)
                 self._grant()
                 is_wish = False
 
@@ -431,60 +442,44 @@ class Dispatcher:
         if not await self._client.send(frame):
             # The connection ended since the event was pulled: nobody has seen this attempt.
             return rules.Unsent(held.event_id, stored=True)
-        metrics.DELIVERIES.labels(self._address.profile_id, "true" if held.attempt > 1 else "false").inc()
-        waited_s = held.delivered_at - event.created_at.timestamp()
-        if held.attempt == 1:
-            metrics.WAITED.observe(waited_s)
-        log.info(
-            "delivered",
-            extra={
-                "action": "deliver",
-                "profile": self._address.profile_id,
-                "tag": self._address.tag,
-                "event": held.event_id,
-                "attempt": held.attempt,
-                "priority": held.priority,
-                "waited_ms": round(waited_s * 1000),
-            },
-        )
+        self._attempts.begin(event, held)
         return None
 
     async def _end(self, held: Held, state: EventState, reason: str | None = None) -> rules.Input:
-        summary = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
         event = self._known[held.event_id]
+        record = await self._confirm_end(event, held, state, reason)
+        if record is None:
+            self._attempts.end(held, "ended_elsewhere")
+            await self._answer(held.event_id, settled=True)
+            return rules.Settled(held.event_id)
+        metrics.ENDED.labels(self._address.profile_id, state.value).inc()
+        if state is EventState.ACKED:
+            metrics.WORKED.observe(record.duration_ms / 1000)
+        self._attempts.end(held, state.value, reason)
+        if self._lane.is_full:
+            self._confirm_later.append(held.event_id)
+        else:
+            await self._answer(held.event_id, settled=True)
+        return rules.Settled(held.event_id)
+
+    async def _confirm_end(
+        self, event: Event, held: Held, state: EventState, reason: str | None
+    ) -> HistoryRecord | None:
+        """End an event in JetStream and return its record; None where a former holder has acked it."""
+        summary = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
         if reason is not None:
             body = await self._body(held)
             if body is None:
-                # Acked by a former holder: that is how it ended, and what the history says.
+                # That is how it ended, and what the history says.
                 self._forget(held)
-                await self._answer(held.event_id, settled=True)
-                return rules.Settled(held.event_id)
+                return None
             tried = structs.replace(event, attempts=held.attempt)
             await self._insist(lambda: self._events.bury(self._address, tried, body, reason=reason))
         summary = summary or self._reasons.get(held.event_id, "")
         record = end_record(event, held, state, tag=self._address.tag, summary=summary, reason=reason)
         await self._insist(lambda: self._history.record(self._address, record))
         await self._acknowledge(held)
-        metrics.ENDED.labels(self._address.profile_id, state.value).inc()
-        if state is EventState.ACKED:
-            metrics.WORKED.observe(record.duration_ms / 1000)
-        log.info(
-            "ended",
-            extra={
-                "action": state.value,
-                "profile": self._address.profile_id,
-                "tag": self._address.tag,
-                "event": held.event_id,
-                "attempt": held.attempt,
-                "duration_ms": record.duration_ms,
-                "reason": reason,
-            },
-        )
-        if self._lane.is_full:
-            self._confirm_later.append(held.event_id)
-        else:
-            await self._answer(held.event_id, settled=True)
-        return rules.Settled(held.event_id)
+        return record
 
     async def _put_back(self, held: Held) -> rules.Input:
         # First the intention: whoever finds the event in the stack after a crash puts it back, and delivers it no more.
@@ -493,11 +488,13 @@ class Dispatcher:
         body = await self._body(held)
         if body is None:
             self._forget(held)
+            self._attempts.end(held, "ended_elsewhere")
             return rules.Settled(held.event_id)
         assert held.returns_at is not None, "the lane says when"
         at = datetime.fromtimestamp(held.returns_at, UTC) if held.returns_at > self._now() else None
         await self._insist(lambda: self._events.put_back(self._address, event, body, sequence=held.sequence, at=at))
         await self._acknowledge(held)
+        self._attempts.end(held, "deferred")
         return rules.Settled(held.event_id)
 
     async def _acknowledge(self, held: Held) -> None:
@@ -565,9 +562,11 @@ async def settle_kept_acks(
         if held.event_id in summaries:
             event, _ = decode_event(stored.headers, stored.data)
             summary = summaries.pop(held.event_id)
-            await history.record(address, end_record(event, held, EventState.ACKED, tag=address.tag, summary=summary))
+            record = end_record(event, held, EventState.ACKED, tag=address.tag, summary=summary)
+            await history.record(address, record)
             await events.may_end(address, event)
             await lines.acknowledge(address, held.sequence, None)
+            log_end(address, held, EventState.ACKED.value, None)
             metrics.ENDED.labels(address.profile_id, EventState.ACKED.value).inc()
             ended.add(held.event_id)
     if summaries:
@@ -589,7 +588,7 @@ def end_record(
         skill=event.skill or "",
         event_type=event.event_type or "",
         summary=summary,
-        duration_ms=max(0, round((now.timestamp() - held.delivered_at) * 1000)) if held.delivered_at else 0,
+        duration_ms=worked_ms(held, now),
         timed_out=state is EventState.TIMED_OUT,
         attempts=held.attempt,
         session_tag=tag,

@@ -427,6 +427,7 @@ class Bridge:
                 await connection.close(wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
             finally:
                 self._dispatchers.pop(connection, None)
+                dispatcher.let_go(_why_released(connection))
             await self._step_down(connection, dispatcher.unanswered_acks)
             # Whoever has the session now is given what this client held; its late acks still count.
             client_holds = ()
@@ -511,6 +512,13 @@ class Bridge:
                 break
         if ack.request_id is not None:
             await connection.send(wire.Response(ack.request_id, {"eventId": ack.event_id, "settled": bool(ended)}))
+
+
+def _why_released(connection: Connection) -> str:
+    """Say why a connection has its session's events no more."""
+    if not connection.ended.is_set():
+        return "taken_over"
+    return {True: "left", False: "lost", None: "closed"}[connection.goodbye]
 
 
 def _greeting(connection: Connection, *, active: bool) -> wire.AuthOk:
