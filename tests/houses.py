@@ -155,13 +155,18 @@ class QuietServer(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(
-    auth: NatsAuth, data_dir, *, now: Callable[[], datetime] = now_utc, **settings: Any
+    auth: NatsAuth,
+    data_dir,
+    *,
+    now: Callable[[], datetime] = now_utc,
+    traces: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[Server]:
-    """Run a server until the context ends; its crons go by the clock `now`."""
+    """Run a server until the context ends; its crons go by the clock `now`, its `traces` are the caller's to close."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         made = ServerSettings(data_dir=data_dir, port=port, shards=SHARDS, master_key=KEY, **settings)
-        async with open_application(made, auth, now=now) as (application, registry):
+        async with open_application(made, auth, now=now, traces=traces) as (application, registry):
             server = QuietServer(build_config(application))
             running = asyncio.create_task(server.serve([listener]))
             await eventually(lambda: server.started)

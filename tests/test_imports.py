@@ -44,6 +44,7 @@ PURE = {
     "fabric/records",
     "allowance",
     "problems",
+    "traceparent",
     "welcome",
 }
 KNOWN_EXCEPTIONS = {
@@ -78,12 +79,13 @@ def imported(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_what_it_may(module):
-    """Only the fabric knows nats, rooms meet through the fabric, the channel knows the words only."""
+    """Only the fabric knows nats, rooms meet through it, the channel knows the words only, `tracing` OpenTelemetry."""
     ours, others = imported(module)
     folder = module.partition("/")[0] if "/" in module else None
     rooms = {name.partition("/")[0] for name in ours} & ROOMS
 
     assert folder == "fabric" or "nats" not in others
+    assert module == "tracing" or "opentelemetry" not in others
     if folder in ROOMS:
         assert {(folder, room) for room in rooms - {folder}} <= KNOWN_EXCEPTIONS
     if folder == "fabric":

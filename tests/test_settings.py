@@ -367,3 +367,36 @@ def test_the_description_says_where_each_setting_is_from(data_dir):
 def test_settings_that_do_not_go_together_are_refused(data_dir, settings, message):
     """Half a login, two logins, and settings for a NATS that is not there."""
     assert message in refusal(data_dir, **settings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint"),
+    [
+        ({}, None),
+        ({"ENDPOINT": "http://127.0.0.1:4318"}, "http://127.0.0.1:4318"),
+        ({"ENDPOINT": ""}, None),
+        ({"TRACES_ENDPOINT": "https://u:planted@[::1]:1/v1?key=planted", "ENDPOINT": "http://b"}, "https://[::1]:1"),
+        ({"ENDPOINT": "http://b", "OTEL_SDK_DISABLED": "TRUE"}, None),
+        ({"ENDPOINT": "http://b", "OTEL_SDK_DISABLED": "no"}, "http://b"),
+        ({"ENDPOINT": "http://b", "OTEL_TRACES_EXPORTER": "none"}, None),
+    ],
+)
+def test_opentelemetrys_variables_say_where_traces_go(data_dir, variables, endpoint):
+    """As its specification has them; what may be secret in the URL is not shown."""
+    named = {
+        name if name.startswith("OTEL_") else f"OTEL_EXPORTER_OTLP_{name}": each for name, each in variables.items()
+    }
+    settings = load_settings({"data_dir": data_dir}, named)
+
+    assert settings.trace_endpoint == endpoint
+    assert (f"traces to {endpoint}" in settings.describe()) == (endpoint is not None)
+
+
+@pytest.mark.parametrize("text", ["collector:4317", "collector", "grpc://u:planted@collector", "http://", "http://a:x"])
+def test_an_endpoint_that_is_no_url_is_named(data_dir, text):
+    """Before anything is started."""
+    with pytest.raises(ConfigError, match="accepted is the http:// or https:// URL of an OpenTelemetry") as caught:
+        load_settings({"data_dir": data_dir}, {"OTEL_EXPORTER_OTLP_ENDPOINT": text})
+
+    assert str(caught.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT: read '")
+    assert "planted" not in str(caught.value)

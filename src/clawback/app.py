@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import uvicorn
 from litestar import Router
@@ -80,6 +80,9 @@ from clawback.webhooks.endpoint import Limits, WebhookEndpoint
 from clawback.webhooks.spool import Spool
 from clawback.welcome import next_steps
 
+if TYPE_CHECKING:
+    from clawback.tracing import Traces
+
 DRAIN_SECONDS = 10
 """How long requests and sessions may take to end once the server was told to stop."""
 
@@ -120,7 +123,11 @@ async def open_nats(settings: ServerSettings) -> AsyncIterator[NatsAuth]:
 
 @asynccontextmanager
 async def open_application(
-    settings: ServerSettings, auth: NatsAuth, *, now: Callable[[], datetime] = now_utc
+    settings: ServerSettings,
+    auth: NatsAuth,
+    *,
+    traces: "Traces | None" = None,
+    now: Callable[[], datetime] = now_utc,
 ) -> AsyncIterator[tuple[Application, Registry]]:
     """
     Make every part of a server over a running NATS; on the way out let sessions and writes under way finish.
@@ -136,14 +143,16 @@ async def open_application(
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
         # Of another NATS's disk nothing is known.
         stacks, lines, room = Stacks(fabric, shards), Lines(fabric, shards), _room_of(settings)
-        events = EventStore(fabric, ledger, shards, room)
+        events = EventStore(fabric, ledger, shards, room, traces)
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
         withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history)
-        settle_journal = partial(settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history)
-        messages = await _opened(Messages(fabric, events, presence))
+        settle_journal = partial(
+            settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history, traces=traces
+        )
+        messages = await _opened(Messages(fabric, events, presence, traces))
         crons = Crons(fabric, registry, events, history, now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
@@ -159,7 +168,9 @@ async def open_application(
 
         def dispatcher(address: Address, client: Client) -> Dispatcher:
             default_seconds = partial(registry.timeout_seconds, address.profile_id)
-            return Dispatcher(address, client, lines, stacks, events, history, default_seconds=default_seconds)
+            return Dispatcher(
+                address, client, lines, stacks, events, history, default_seconds=default_seconds, traces=traces
+            )
 
         async def activated(connection: Connection) -> None:
             await registry.keep_messaging(connection.address, allowed=connection.messaging)
@@ -203,6 +214,7 @@ async def open_application(
             refusals,
             spool=spool,
             allowance=_allowance_of_sources(settings),
+            traces=traces,
             limits=Limits(body_bytes=settings.max_body_bytes),
         )
         relay = await _open_relay(fabric, events, crons)
@@ -402,7 +414,11 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
     )
     listener = _listen(settings.host, settings.port)
     with listener:
-        async with open_nats(settings) as auth, open_application(settings, auth) as (application, registry):
+        async with (
+            _open_traces(settings) as traces,
+            open_nats(settings) as auth,
+            open_application(settings, auth, traces=traces) as (application, registry),
+        ):
             steps = next_steps(settings, program, first_start=await _ensure_default_profile(registry))
             config = build_config(application, limits, settings.trusted_proxies)
             server = _Server(config, lambda: announce(steps), application.feed.close)
@@ -419,6 +435,28 @@ def _spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@asynccontextmanager
+async def _open_traces(settings: ServerSettings) -> AsyncIterator["Traces | None"]:
+    """
+    Send traces as long as this context, where OpenTelemetry has an endpoint.
+
+    Raises:
+        ConfigError: a variable of OpenTelemetry cannot be used.
+    """
+    traces = None
+    if settings.trace_endpoint is not None:
+        # Not before somebody wants it: it takes some 0.15 s and 8 MB.
+        from clawback.tracing import open_traces  # noqa: PLC0415
+
+        traces = open_traces(settings.trace_endpoint)
+    try:
+        yield traces
+    finally:
+        if traces is not None:
+            # Nothing is served any more, so nobody waits for the loop.
+            traces.close()
 
 
 async def _ensure_default_profile(registry: Registry) -> bool:

@@ -226,7 +226,8 @@ class Event(Record, frozen=True):
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
-    `payload` is which part of the body a session is shown, None for all of it.
+    `payload` is which part of the body a session is shown, None for all of it. `traceparent` says which trace it
+    belongs to, None where nobody traces; it is stored in a header of its own, as is the custom in NATS.
     """
 
     id: str
@@ -250,6 +251,7 @@ class Event(Record, frozen=True):
     label: str | None = None
     scheduled_at: datetime | None = None
     payload: Projection | None = None
+    traceparent: str | None = None
 
 
 class Held(Record, frozen=True):

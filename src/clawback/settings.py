@@ -31,6 +31,9 @@ CONFIG_FILE_NAME = "clawback.toml"
 PLUGIN_VARIABLES = frozenset({"CLAWBACK_SESSION", "CLAWBACK_CONFIG"})
 """Read by `clawback channel`; a shell that has them may start a server too."""
 
+TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""OpenTelemetry's own, of which one must be set for traces; the first has the path in it."""
+
 RUN_VARIABLES = frozenset(
     f"CLAWBACK_EVENT_{name}" for name in ("ID", "ORIGIN", "PRIORITY", "ATTEMPT", "PATH", "TYPE", "VERIFIED")
 )
@@ -56,6 +59,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     What `clawback serve` runs with; each field's meaning stands in `SETTINGS`.
 
     `nats_url` is None where the server starts its own NATS under `data_dir`. URLs have no slash at their end.
+    `trace_endpoint` is where traces go, as scheme, host and port; OpenTelemetry reads its own variables for the rest.
     `origins` says where each setting that is not a default was read.
     """
 
@@ -83,6 +87,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     github_logins: tuple[str, ...] = ()
     github_url: str = GITHUB_URL
     github_api_url: str = ""
+    trace_endpoint: str | None = None
     origins: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -103,6 +108,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
             value = getattr(self, setting.name)
             shown = "unset" if value in (None, "", ()) else setting.show(_write(value))
             lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
+        if self.trace_endpoint is not None:
+            lines.append(f"traces to {self.trace_endpoint}")
         return lines
 
 
@@ -391,9 +398,39 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     if path is not None:
         readings = _read_file(path) | readings
     values = {name: _parse(_BY_NAME[name], reading) for name, reading in readings.items()}
-    settings = ServerSettings(**values, origins={name: reading.origin for name, reading in readings.items()})
+    settings = ServerSettings(
+        **values,
+        trace_endpoint=find_trace_endpoint(environment),
+        origins={name: reading.origin for name, reading in readings.items()},
+    )
     _check_together(settings)
     return settings
+
+
+def find_trace_endpoint(environment: Mapping[str, str]) -> str | None:
+    """
+    Say where OpenTelemetry's variables send traces, without what may be secret in the URL; None where they send none.
+
+    Raises:
+        ConfigError: it is no URL.
+    """
+    off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if off or environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
+        return None
+    for name in TRACE_VARIABLES:
+        if endpoint := environment.get(name, ""):
+            url = urlsplit(endpoint)
+            try:
+                host = _reachable(url.hostname or "") + (f":{url.port}" if url.port else "")
+            except ValueError:
+                host = ""
+            if url.scheme not in ("http", "https") or not host:
+                raise ConfigError(
+                    f"{name}: read '{_without_userinfo(endpoint)}'; accepted is the http:// or https:// URL of an"
+                    " OpenTelemetry collector, such as http://127.0.0.1:4318"
+                )
+            return f"{url.scheme}://{host}"
+    return None
 
 
 def _parse(setting: Setting, reading: _Reading) -> Any:  # noqa: ANN401 - a setting's type is its parser's

@@ -1,7 +1,7 @@
 import asyncio
 import os
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -14,11 +14,14 @@ from clawback.fabric.connection import Fabric, Stored
 from clawback.fabric.events import (
     COMPRESS_BYTES,
     EVENT_HEADER,
+    LINE_HEADER,
     MAX_BODY_BYTES,
+    RETURN_ID_HEADER,
     EventStore,
     decode_event,
     decode_event_header,
 )
+from clawback.fabric.later import Due
 from clawback.fabric.ledger import Ledger
 from clawback.model import Address, Event, Origin, Priority, encode_json, new_id, random_id
 from waiting import eventually
@@ -26,6 +29,7 @@ from waiting import eventually
 SHARDS = 2
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MAKER = subjects.source_maker("src_test")
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
@@ -382,3 +386,52 @@ async def test_events_stored_together_outlive_a_kill_of_nats(fresh_natsd, fresh_
     counts = await fresh_fabric.counts(subjects.event_stream(shard), f"evt.{shard}.{profile_id}.>")
 
     assert list(counts.values()) == [1] * 15
+
+
+# --- the trace it belongs to ----------------------------------------------------------------------------------------
+
+
+async def test_a_trace_goes_where_its_event_goes(fabric, events, address):
+    """Into its line, back into it, out of line and back, to the dead letters; not into a replay, which begins anew."""
+    event = an_event(traceparent=TRACEPARENT)
+    await events.store(address, event, b"{}", maker=MAKER, patience_s=5)
+    (stored,) = await stored_at(fabric, address)
+    await events.put_back(address, event, b"{}", sequence=stored.sequence)
+    at = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(address, event, b"{}", sequence=stored.sequence, at=at)
+    ((_, deferred),) = [each async for each in events.deferred(address.profile_id)]
+    other, shard = Address(address.profile_id, "other"), subjects.shard_of(address.profile_id, SHARDS)
+    elsewhere = {LINE_HEADER: subjects.event_subject(shard, other, event.priority, MAKER), RETURN_ID_HEADER: "other"}
+    await events.take_back(Due(address.profile_id, event.id, deferred.headers | elsewhere, deferred.data))
+    await events.bury(address, event, b"{}", reason="failed")
+    dead = await events.find_dead(address.profile_id, event.id)
+    everywhere = [*await stored_at(fabric, address), *await stored_at(fabric, other), deferred, dead]
+    await events.replay(dead, new_id("evt"), NOW)
+    replay = (await stored_at(fabric, address))[-1]
+
+    assert [each.headers["traceparent"] for each in everywhere] == [TRACEPARENT] * 5
+    assert all(decode_event(each.headers, each.data) == (event, b"{}") for each in everywhere)
+    assert "traceparent" not in replay.headers
+
+
+async def test_a_trace_is_nothing_that_an_older_version_would_see(fabric, events, address):
+    """It stands in a header of its own; an event without one is stored as ever."""
+    event = an_event()
+    plain, traced = Address(address.profile_id, "a"), Address(address.profile_id, "b")
+    await events.store(plain, event, b"", maker=MAKER, patience_s=5)
+    copy = msgspec.structs.replace(event, id=new_id("evt"), delivery_id="d-2", traceparent=TRACEPARENT)
+    await events.store(traced, copy, b"", maker=MAKER, patience_s=5)
+    (without,), (with_one,) = await stored_at(fabric, plain), await stored_at(fabric, traced)
+
+    assert with_one.headers.keys() - without.headers.keys() == {"traceparent"}
+    assert "traceparent" not in with_one.headers[EVENT_HEADER]
+
+
+@pytest.mark.parametrize("header", ["", "00-abc", "x" * 10_000, f"ff{TRACEPARENT[2:]}"])
+def test_a_trace_that_is_none_is_left_out(header):
+    """The event is read all the same, whatever stands in the header or among the fields."""
+    headers, data = a_message(b"{}", id="evt_a", traceparent="planted")
+
+    assert decode_event(headers | {"traceparent": header}, data)[0].traceparent is None
+    assert decode_event(headers, data)[0].traceparent is None
+    assert decode_event(headers | {"traceparent": TRACEPARENT}, data)[0].traceparent == TRACEPARENT

@@ -3,6 +3,7 @@ Events in JetStream: stored until the PubAck says so, read back as they were, an
 
 An event is one message: its fields are JSON in the header `Clawback-Event`, its body is the data as it came in. A body
 above COMPRESS_BYTES is stored as zlib's deflate, since NATS takes 8 MB and a webhook may bring 25; the event says so.
+The trace that it belongs to, if any, is the header `traceparent`.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from clawback import traceparent
 from clawback.errors import BadPayload, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import MESSAGE_ID_HEADER, BatchMessage, Fabric, Stored
@@ -22,6 +25,9 @@ from clawback.fabric.later import Due, arm, disarm
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.room import Room
 from clawback.model import Address, Event, Origin, encode_json
+
+if TYPE_CHECKING:
+    from clawback.tracing import Traces
 
 EVENT_HEADER = "Clawback-Event"
 DEFLATE = "deflate"
@@ -59,11 +65,14 @@ _decoder = msgspec.json.Decoder(Event)
 class EventStore:
     """The streams of events and of dead letters; `room` is that of NATS's disk, where it is ours to know."""
 
-    def __init__(self, fabric: Fabric, ledger: Ledger, shards: int, room: Room | None = None) -> None:
+    def __init__(
+        self, fabric: Fabric, ledger: Ledger, shards: int, room: Room | None = None, traces: "Traces | None" = None
+    ) -> None:
         self._fabric = fabric
         self._ledger = ledger
         self._shards = shards
         self._room = room
+        self._traces = traces
 
     async def store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
         """
@@ -77,11 +86,20 @@ class EventStore:
             QueueFull: the line holds as many events of this maker as it may.
             TooLarge: it does not fit NATS, not even compressed.
         """
+        if self._traces is None:
+            return await self._store(address, event, body, maker=maker, patience_s=patience_s)
+        with self._traces.publishing(self._stream(address), address, event, size=len(body)) as span:
+            traced = msgspec.structs.replace(event, traceparent=span.traceparent)
+            new = await self._store(address, traced, body, maker=maker, patience_s=patience_s)
+            span.note({"clawback.duplicate": None if new else True})
+            return new
+
+    async def _store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
         self._must_have_room()
         event, data = await self._pack(event, body)
         shard = subjects.shard_of(address.profile_id, self._shards)
         subject = subjects.event_subject(shard, address, event.priority, maker)
-        headers = {EVENT_HEADER: encode_json(event).decode()}
+        headers = _build_headers(event)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         tried = False
@@ -127,6 +145,20 @@ class EventStore:
             QueueFull: one of the lines holds as many events of this maker as it may.
             TooLarge: the body does not fit NATS, not even compressed.
         """
+        if self._traces is None:
+            await self._store_together(copies, body, maker=maker, patience_s=patience_s)
+            return
+        # One span, since it is one publish: what follows from any of them is in one trace.
+        address, event = next(iter(copies.items()))
+        with self._traces.publishing(self._stream(address), address, event, size=len(body), copies=len(copies)) as span:
+            traced = {
+                each: msgspec.structs.replace(copy, traceparent=span.traceparent) for each, copy in copies.items()
+            }
+            await self._store_together(traced, body, maker=maker, patience_s=patience_s)
+
+    async def _store_together(
+        self, copies: Mapping[Address, Event], body: bytes, *, maker: str, patience_s: float
+    ) -> None:
         self._must_have_room()
         packed, data = await self._pack(next(iter(copies.values())), body)
         messages = []
@@ -134,7 +166,7 @@ class EventStore:
             event = msgspec.structs.replace(copy, compression=packed.compression)
             shard = subjects.shard_of(address.profile_id, self._shards)
             subject = subjects.event_subject(shard, address, event.priority, maker)
-            headers = {EVENT_HEADER: encode_json(event).decode(), MESSAGE_ID_HEADER: event.id}
+            headers = _build_headers(event) | {MESSAGE_ID_HEADER: event.id}
             messages.append(BatchMessage(subject, data, headers))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
@@ -162,7 +194,7 @@ class EventStore:
         if stored is None:
             return
         event, data = await self._pack(event, body)
-        headers = {EVENT_HEADER: encode_json(event).decode()}
+        headers = _build_headers(event)
         # The same id on both ways: a server that died in between may have taken the other one.
         message_id = f"{event.id}:again:{sequence}"
         if at is None:
@@ -233,13 +265,15 @@ class EventStore:
             QueueFull: its line holds as many events of its maker as it may.
             Unavailable: not known to be stored; doing it again does no harm.
         """
-        decode_event_header(due.headers)
+        event = decode_event_header(due.headers)
         try:
             line, message_id = due.headers[LINE_HEADER], due.headers[RETURN_ID_HEADER]
             subjects.parse_event_subject(line)
         except (KeyError, ValueError):
             raise BadPayload("it does not say which line it belongs to") from None
         headers = {EVENT_HEADER: due.headers[EVENT_HEADER]}
+        if event.traceparent is not None:
+            headers[traceparent.HEADER] = event.traceparent
         await self._fabric.publish(line, due.data, message_id=message_id, headers=headers)
 
     async def may_end(self, address: Address, event: Event) -> None:
@@ -267,7 +301,7 @@ class EventStore:
             subjects.dead_subject(address, reason, event.id),
             data,
             message_id=event.id,
-            headers={EVENT_HEADER: encode_json(event).decode()},
+            headers=_build_headers(event),
         )
 
     async def find_dead(self, profile_id: str, event_id: str) -> Stored | None:
@@ -295,15 +329,25 @@ class EventStore:
         """
         address = subjects.parse_dead_subject(dead.subject).address
         event = decode_event_header(dead.headers)
-        again = msgspec.structs.replace(event, id=new_id, replay=event.id, created_at=now, attempts=0)
+        again = msgspec.structs.replace(event, id=new_id, replay=event.id, created_at=now, attempts=0, traceparent=None)
+        if self._traces is None:
+            await self._publish_replay(address, again, dead)
+        else:
+            with self._traces.publishing(
+                self._stream(address), address, again, size=len(dead.data), replays=event.traceparent
+            ) as span:
+                again = msgspec.structs.replace(again, traceparent=span.traceparent)
+                await self._publish_replay(address, again, dead)
+        await self._fabric.delete(DEAD_STREAM, dead.sequence)
+
+    async def _publish_replay(self, address: Address, again: Event, dead: Stored) -> None:
         shard = subjects.shard_of(address.profile_id, self._shards)
         await self._fabric.publish(
             subjects.event_subject(shard, address, again.priority, _maker_of(again)),
             dead.data,
-            message_id=f"{event.id}:replay:{dead.sequence}",
-            headers={EVENT_HEADER: encode_json(again).decode()},
+            message_id=f"{again.replay}:replay:{dead.sequence}",
+            headers=_build_headers(again),
         )
-        await self._fabric.delete(DEAD_STREAM, dead.sequence)
 
     def _stream(self, address: Address) -> str:
         return subjects.event_stream(subjects.shard_of(address.profile_id, self._shards))
@@ -336,6 +380,14 @@ class EventStore:
         if len(data) > room:
             raise TooLarge(f"the body of {len(body)} bytes has {len(data)} compressed; at most {room} can be stored")
         return msgspec.structs.replace(event, compression=DEFLATE), data
+
+
+def _build_headers(event: Event) -> dict[str, str]:
+    """Write an event as the headers of its message."""
+    if event.traceparent is None:
+        return {EVENT_HEADER: encode_json(event).decode()}
+    fields = msgspec.structs.replace(event, traceparent=None)
+    return {EVENT_HEADER: encode_json(fields).decode(), traceparent.HEADER: event.traceparent}
 
 
 def decode_event(headers: dict[str, str], data: bytes) -> tuple[Event, bytes]:
@@ -373,7 +425,9 @@ def decode_event_header(headers: dict[str, str]) -> Event:
         raise BadPayload(f"a message without a readable {EVENT_HEADER} header is no event") from None
     if not subjects.is_id(event.id):
         raise BadPayload(f"the {EVENT_HEADER} header of a message names no event id of ours")
-    return event
+    trace = traceparent.parse_traceparent(headers.get(traceparent.HEADER))
+    # Whoever published it by hand may have written one among the fields, where none is read.
+    return event if trace == event.traceparent else msgspec.structs.replace(event, traceparent=trace)
 
 
 def _maker_of(event: Event) -> str:

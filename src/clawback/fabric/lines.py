@@ -45,6 +45,7 @@ ACK_TIMEOUT_SECONDS = 5.0
 
 NO_MESSAGES = "404"
 ACK_SUBJECT_TOKENS = 9
+_STORED_AT = 7
 
 log = logging.getLogger("clawback.fabric")
 
@@ -57,6 +58,11 @@ class Pulled(Struct, frozen=True):
     data: bytes
     reply: str
     generation: int
+
+    @property
+    def stored_at(self) -> float:
+        """When JetStream stored it, by its clock (Unix seconds)."""
+        return int(self.reply.split(".")[_STORED_AT]) / 1e9
 
 
 class _Pull:

@@ -16,20 +16,24 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import structs
 
 from clawback import metrics, wire
 from clawback.errors import BadPayload, Rejected, Unavailable
+from clawback.fabric import subjects
 from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History
 from clawback.fabric.lines import IN_PROGRESS_SECONDS, Lines, Pulled
 from clawback.fabric.stacks import Stacks
 from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
 from clawback.sessions import lane as rules
-from clawback.sessions.attempts import Attempts, log_end, worked_ms
+from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
 from clawback.sessions.frames import build_event_frame
+
+if TYPE_CHECKING:
+    from clawback.tracing import Traces
 
 FLUSH_SECONDS = 2.0
 """How long a client that names no instance may take to hand in the acks it kept while offline."""
@@ -75,6 +79,7 @@ class Dispatcher:
         history: History,
         *,
         default_seconds: Callable[[], float] = lambda: TIMEOUT_SECONDS,
+        traces: "Traces | None" = None,
     ) -> None:
         self._address = address
         self._client = client
@@ -83,7 +88,7 @@ class Dispatcher:
         self._events = events
         self._history = history
         self._default_seconds = default_seconds
-        self._attempts = Attempts(address, client.id)
+        self._attempts = Attempts(address, subjects.event_stream(lines.shard(address)), client.id, traces)
         self._manners = rules.NAMED if client.names_events else rules.UNNAMED
         self._lane = rules.Lane(manners=self._manners)
         self._inbox: asyncio.Queue[rules.Input | None] = asyncio.Queue()
@@ -238,11 +243,11 @@ class Dispatcher:
 
     async def _begin(self, client_holds: frozenset[str]) -> None:
         await self._restore(client_holds)
-        kept = {held.event_id for held in self._lane.stack if held.returns_at is None}
-        for gone in client_holds - kept:
+        kept = {held.event_id: held for held in self._lane.stack if held.returns_at is None}
+        for gone in client_holds - kept.keys():
             await self._client.send(wire.TimedOut(gone))
-        for event_id in client_holds & kept:
-            self._attempts.resume(event_id)
+        for event_id in client_holds & kept.keys():
+            self._attempts.resume(self._known[event_id], kept[event_id])
         if self._lane.stack and not self._client.names_events:
             await self._take_kept_acks()
         waiting = await self._insist(lambda: self._lines.waiting(self._address))
@@ -442,12 +447,13 @@ class Dispatcher:
         if not await self._client.send(frame):
             # The connection ended since the event was pulled: nobody has seen this attempt.
             return rules.Unsent(held.event_id, stored=True)
-        self._attempts.begin(event, held)
+        self._attempts.begin(event, held, self._pulled.get(held.event_id))
         return None
 
     async def _end(self, held: Held, state: EventState, reason: str | None = None) -> rules.Input:
         event = self._known[held.event_id]
-        record = await self._confirm_end(event, held, state, reason)
+        with self._attempts.ending(event, held, state) as span:
+            record = await self._confirm_end(event, held, state, reason)
         if record is None:
             self._attempts.end(held, "ended_elsewhere")
             await self._answer(held.event_id, settled=True)
@@ -455,7 +461,7 @@ class Dispatcher:
         metrics.ENDED.labels(self._address.profile_id, state.value).inc()
         if state is EventState.ACKED:
             metrics.WORKED.observe(record.duration_ms / 1000)
-        self._attempts.end(held, state.value, reason)
+        self._attempts.end(held, state.value, reason, span)
         if self._lane.is_full:
             self._confirm_later.append(held.event_id)
         else:
@@ -543,6 +549,7 @@ async def settle_kept_acks(
     stacks: Stacks,
     events: EventStore,
     history: History,
+    traces: "Traces | None" = None,
 ) -> set[str]:
     """
     End what a client finished on an earlier connection, whoever holds the session now, and say which events ended so.
@@ -563,10 +570,12 @@ async def settle_kept_acks(
             event, _ = decode_event(stored.headers, stored.data)
             summary = summaries.pop(held.event_id)
             record = end_record(event, held, EventState.ACKED, tag=address.tag, summary=summary)
-            await history.record(address, record)
-            await events.may_end(address, event)
-            await lines.acknowledge(address, held.sequence, None)
-            log_end(address, held, EventState.ACKED.value, None)
+            stream = subjects.event_stream(lines.shard(address))
+            with ending_span(traces, stream, address, event, held, EventState.ACKED) as span:
+                await history.record(address, record)
+                await events.may_end(address, event)
+                await lines.acknowledge(address, held.sequence, None)
+            log_end(address, held, EventState.ACKED.value, None, span)
             metrics.ENDED.labels(address.profile_id, EventState.ACKED.value).inc()
             ended.add(held.event_id)
     if summaries:

@@ -14,7 +14,9 @@ import hashlib
 import logging
 import math
 from collections.abc import Collection
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +28,10 @@ from clawback.fabric.connection import CoreMessage, Fabric
 from clawback.fabric.events import EventStore
 from clawback.model import UNTAGGED_NAME, Address, Event, Origin, Priority, Record, encode_json, new_id, random_id
 from clawback.sessions.presence import Presence
+from clawback.traceparent import parse_traceparent
+
+if TYPE_CHECKING:
+    from clawback.tracing import Traces
 
 PER_MINUTE = 20
 """Messages of one session: enough for a conversation, and two that answer each other for ever do little harm."""
@@ -70,6 +76,7 @@ class _Broadcast(Record, frozen=True):
     priority: Priority
     created_at: datetime
     content: str
+    traceparent: str | None = None
 
 
 class _Round:
@@ -97,10 +104,11 @@ _decode_tags = msgspec.json.Decoder(list[str | None]).decode
 class Messages:
     """Sends messages of this server's sessions, and takes those to everybody for them. `open` before use."""
 
-    def __init__(self, fabric: Fabric, events: EventStore, presence: Presence) -> None:
+    def __init__(self, fabric: Fabric, events: EventStore, presence: Presence, traces: "Traces | None" = None) -> None:
         self._fabric = fabric
         self._events = events
         self._presence = presence
+        self._traces = traces
         self._allowance = Allowance[Address](PER_MINUTE, PER_MINUTE / MINUTE)
         self._inbox = fabric.inbox()
         self._rounds: dict[str, _Round] = {}
@@ -152,7 +160,14 @@ class Messages:
             Unavailable: NATS did not answer. Some may have it.
         """
         self._count(sender)
-        message = _Broadcast(random_id(), sender, priority, datetime.now(UTC), content)
+        with nullcontext() if self._traces is None else self._traces.broadcasting(sender) as span:
+            trace = None if span is None else span.traceparent
+            message = _Broadcast(random_id(), sender, priority, datetime.now(UTC), content, trace)
+            return self._log(sender, await self._spread(message))
+
+    async def _spread(self, message: _Broadcast) -> Outcome:
+        """Ask all servers to store a message for their sessions, until they have or there is no more time."""
+        sender = message.sender
         collected = self._rounds[message.id] = _Round()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + COLLECT_SECONDS
@@ -172,7 +187,7 @@ class Messages:
                 expected &= await self._listeners(sender)
         finally:
             del self._rounds[message.id]
-        return self._log(sender, Outcome(len(collected.stored), 0, len(expected - collected.stored)))
+        return Outcome(len(collected.stored), 0, len(expected - collected.stored))
 
     def _count(self, sender: Address) -> None:
         wait = self._allowance.take(sender, asyncio.get_running_loop().time())
@@ -213,6 +228,7 @@ class Messages:
                 message.created_at,
                 sender=_name(message.sender),
                 broadcast=True,
+                traceparent=parse_traceparent(message.traceparent),
             )
             maker = subjects.message_maker(message.sender.tag)
             async with room:

@@ -21,12 +21,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from clawback import metrics
+from clawback import metrics, traceparent
 from clawback.accounts.vault import Vault
 from clawback.allowance import Allowance
 from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, TooLarge, Unavailable
@@ -41,6 +41,9 @@ from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, cla
 from clawback.webhooks.request import Headers, Request
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
+
+if TYPE_CHECKING:
+    from clawback.tracing import Span, Traces
 
 PATH = "/webhooks/"
 """What the paths of this app start with; whoever mounts it passes them on whole."""
@@ -150,6 +153,7 @@ class WebhookEndpoint:
         *,
         spool: Spool | None = None,
         allowance: Allowance[str] | None = None,
+        traces: "Traces | None" = None,
         limits: Limits | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -160,6 +164,7 @@ class WebhookEndpoint:
         self._refusals = refusals
         self._spool = spool
         self._allowance = allowance
+        self._traces = traces
         self._limits = limits or Limits()
         self._clock = clock
         self._held_bytes = 0
@@ -169,8 +174,9 @@ class WebhookEndpoint:
         assert scope["type"] == "http", "whoever mounts this app sends it HTTP only"
         started = time.monotonic()
         visit = _Visit("refused", 0, (scope.get("client") or ("unknown",))[0])
+        span = None if self._traces is None else self._traces.request(scope["method"], scope["scheme"], visit.peer)
         try:
-            answer = await self._answer(scope, receive, visit, started)
+            answer = await self._answer(scope, receive, visit, span, started)
             visit.status = answer.status
             await _send(send, answer, receive)
         except _Gone:
@@ -182,9 +188,14 @@ class WebhookEndpoint:
             metrics.webhooks(visit.profile or "", visit.source or "", visit.outcome).inc()
             level = logging.INFO if 0 < visit.status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
             fields = {name: value for name, value in msgspec.structs.asdict(visit).items() if value is not None}
+            if span is not None:
+                span.answered(fields)
+                fields |= span.log_fields
             log.log(level, visit.outcome, extra={"action": "webhook", **fields})
 
-    async def _answer(self, scope: Scope, receive: Receive, visit: _Visit, started: float) -> _Answer:
+    async def _answer(
+        self, scope: Scope, receive: Receive, visit: _Visit, span: "Span | None", started: float
+    ) -> _Answer:
         body: bytes | None = None
         source: Source | None = None
         try:
@@ -193,7 +204,7 @@ class WebhookEndpoint:
             source = await self._find(scope["path"], visit)
             headers = Headers(scope["headers"])
             body = await self._read(headers, receive, visit)
-            return await self._take(Request(headers, body), source, visit, started)
+            return await self._take(Request(headers, body), source, visit, span, started)
         except _Late:
             detail = f"the body did not come within {self._limits.body_s:g} s; send it anew"
             visit.reason = detail
@@ -275,7 +286,9 @@ class WebhookEndpoint:
             f"the body is larger than {self._limits.body_bytes} bytes, which is the limit; let the sender send less"
         )
 
-    async def _take(self, request: Request, source: Source, visit: _Visit, started: float) -> _Answer:
+    async def _take(
+        self, request: Request, source: Source, visit: _Visit, span: "Span | None", started: float
+    ) -> _Answer:
         now = self._clock()
         # Opened for each request: it takes microseconds, and keeps no secret in memory between two.
         secrets = [
@@ -285,6 +298,8 @@ class WebhookEndpoint:
         ids = EventIds(self._registry.install.id_key, _new_event_id)
         decide = partial(take, request, source, secrets, ids=ids, now=now)
         verdict = decide() if len(request.body) <= THREAD_BYTES else await asyncio.to_thread(decide)
+        if span is not None:
+            verdict = _trace(verdict, request, span)
         self._count(source)
         try:
             return await self._carry_out(verdict, request, source, visit, started)
@@ -375,6 +390,15 @@ async def _linger(receive: Receive) -> None:
         async with asyncio.timeout(LINGER_SECONDS):
             while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
                 pass
+
+
+def _trace(verdict: Accepted | Dropped | Challenge, request: Request, span: "Span") -> Accepted | Dropped | Challenge:
+    """Have an event's trace begin with its request, and point at that of its sender, now that it is verified."""
+    if theirs := traceparent.parse_traceparent(request.headers.get(traceparent.HEADER)):
+        span.link(theirs)
+    if isinstance(verdict, Accepted):
+        return Accepted(msgspec.structs.replace(verdict.event, traceparent=span.traceparent))
+    return verdict
 
 
 def _json(status: HTTPStatus, content: Mapping[str, object]) -> _Answer:
