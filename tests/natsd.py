@@ -28,10 +28,20 @@ class Natsd:
     """
     A nats-server with JetStream under `home`. `fsync` syncs every message, which is slower.
 
+    `max_file_store` is what it may store, and `max_account_store` what Clawback's account may.
+
     `auth` is for tests, and may do everything; `server_auth` is the login of a `clawback serve`.
     """
 
-    def __init__(self, home: Path, *, fsync: bool = False, max_payload: str = "8MB") -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        fsync: bool = False,
+        max_payload: str = "8MB",
+        max_file_store: str | None = None,
+        max_account_store: str | None = None,
+    ) -> None:
         self.home = home
         self.port = free_port()
         self.auth = NatsAuth(f"nats://127.0.0.1:{self.port}")
@@ -39,12 +49,19 @@ class Natsd:
         self._log = home / "nats-server.log"
         self._config = home / "nats-server.conf"
         sync = ", sync_interval: always" if fsync else ""
+        bound = f", max_file_store: {max_file_store}" if max_file_store else ""
         home.mkdir(parents=True, exist_ok=True)
+        accounts = ACCOUNTS
+        if max_account_store:
+            accounts = home / "accounts.conf"
+            limited = f"jetstream: {{ max_file: {max_account_store}, max_mem: 64MB }}"
+            accounts.write_text(ACCOUNTS.read_text().replace("jetstream: enabled", limited))
         self._config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
             f"max_payload: {max_payload}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(home))}, limits {{ default_max_consumers: 100000 }}{sync} }}\n"
-            f"include {json.dumps(os.path.relpath(ACCOUNTS, home))}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(home))}, limits {{ default_max_consumers: 100000 }}"
+            f"{sync}{bound} }}\n"
+            f"include {json.dumps(os.path.relpath(accounts, home))}\n"
             "no_auth_user: ops\n"
         )
         self._command = [nats_server(), "-c", str(self._config)]

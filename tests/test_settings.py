@@ -137,6 +137,8 @@ def test_a_right_value_is_taken(data_dir, name, text, value):
         ("nats_url", "http://localhost:4222"),
         ("nats_url", "nats://a:4222,"),
         ("nats_url", "nats://[::1"),
+        ("nats_max_bytes", "1023 KiB"),
+        ("nats_max_bytes", "65537 GiB"),
         ("shards", "65"),
         ("replicas", "2"),
         ("spool", "yes"),
@@ -358,6 +360,7 @@ def test_the_description_says_where_each_setting_is_from(data_dir):
     ("settings", "message"),
     [
         ({"nats_user": "u", "nats_password": "p"}, "nats_user: read from CLAWBACK_NATS_USER, but nats_url is unset"),
+        ({"nats_max_bytes": "1 GiB"}, "nats_max_bytes: read from CLAWBACK_NATS_MAX_BYTES, but nats_url is unset"),
         ({"replicas": "3"}, "replicas: read from CLAWBACK_REPLICAS, but nats_url is unset"),
         ({"nats_url": "nats://a", "nats_user": "u"}, "nats_password: unset"),
         ({"nats_url": "nats://a", "nats_password": "p"}, "nats_user: unset"),

@@ -52,7 +52,7 @@ from clawback.fabric.lines import Lines
 from clawback.fabric.once import Once
 from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
-from clawback.fabric.room import Room
+from clawback.fabric.room import DiskRoom, NatsRoom, Room
 from clawback.fabric.stacks import Stacks
 from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import Address, TokenRecord
@@ -141,8 +141,7 @@ async def open_application(
         shards = registry.install.shards
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
-        # Of another NATS's disk nothing is known.
-        stacks, lines, room = Stacks(fabric, shards), Lines(fabric, shards), _room_of(settings)
+        stacks, lines, room = Stacks(fabric, shards), Lines(fabric, shards), await _open_room(settings, fabric)
         events = EventStore(fabric, ledger, shards, room, traces)
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))
@@ -249,8 +248,10 @@ async def open_application(
         await fabric.close()
 
 
-def _room_of(settings: ServerSettings) -> Room | None:
-    return Room(settings.data_dir) if settings.nats_url is None else None
+async def _open_room(settings: ServerSettings, fabric: Fabric) -> Room:
+    if settings.nats_url is None:
+        return DiskRoom(settings.data_dir)
+    return await _opened(NatsRoom(fabric, max_bytes=settings.nats_max_bytes, replicas=settings.replicas))
 
 
 def _allowance_of_sources(settings: ServerSettings) -> Allowance[str] | None:
@@ -260,7 +261,7 @@ def _allowance_of_sources(settings: ServerSettings) -> Allowance[str] | None:
 
 def _open_spool(settings: ServerSettings, events: EventStore, registry: Registry) -> Spool:
     max_bytes = settings.spool_max_bytes if settings.spool else 0
-    room = Room(settings.data_dir)
+    room = DiskRoom(settings.data_dir)
     spool = Spool(settings.data_dir / "spool", events, registry, max_bytes=max_bytes, room=room)
     spool.open()
     return spool

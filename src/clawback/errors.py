@@ -16,6 +16,7 @@ Every error Clawback raises on purpose.
     ├── SecretUnreadable     a stored secret does not open with the keys at hand
     ├── RecordUnreadable     a stored record is damaged, or of a newer version
     └── Unavailable          NATS or a peer does not answer; worth retrying
+        └── StoreFull        NATS has no room for what is new; worth retrying later
 
 A message says what was read, what is accepted and what to do next. It never holds a secret, a token or an expected
 signature. Bugs are asserts, not errors.
@@ -84,3 +85,7 @@ class RecordUnreadable(ClawbackError):
 
 class Unavailable(ClawbackError):
     """NATS or a peer does not answer now; the outcome of the last attempt is unknown and a retry is right."""
+
+
+class StoreFull(Unavailable):
+    """NATS or its disk has no room for what is new. There will be once sessions worked off what waits."""

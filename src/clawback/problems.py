@@ -17,7 +17,7 @@ UNAVAILABLE_RETRY_S = 5
 """A restarted NATS is back within this time, so a sender that honours `Retry-After` comes again when it can succeed."""
 
 PATIENT_RETRY_S = 60
-"""A full line empties at the speed of somebody's session, a lost key comes back at an operator's; sooner is noise."""
+"""What is full empties at the speed of somebody's session, a lost key comes back at an operator's; sooner is noise."""
 
 OPERATOR_DETAIL = "The server cannot handle this now; its log says why. Tell whoever runs it."
 """Stands in for messages that are for the operator: they name sources, keys and paths, and a sender is a stranger."""
@@ -50,6 +50,7 @@ _RULES: dict[type[errors.ClawbackError], _Rule] = {
         HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(PATIENT_RETRY_S)),), shown=False
     ),
     errors.Unavailable: _Rule(HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(UNAVAILABLE_RETRY_S)),)),
+    errors.StoreFull: _Rule(HTTPStatus.SERVICE_UNAVAILABLE, (("retry-after", str(PATIENT_RETRY_S)),)),
 }
 
 

@@ -70,6 +70,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     nats_url: str | None = None
     nats_user: str | None = None
     nats_password: str | None = None
+    nats_max_bytes: int | None = None
     shards: int = 8
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
@@ -283,6 +284,12 @@ SETTINGS = (
     ),
     Setting("nats_user", _text, "a name without white space", "user at nats_url"),
     Setting("nats_password", _secret_text, "any text", "password at nats_url", show=_hidden),
+    Setting(
+        "nats_max_bytes",
+        _size(MIB, 65_536 * GIB),
+        "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 65536 GiB",
+        "how much one copy of everything may take in the NATS at nats_url; set it below its max_file_store",
+    ),
     Setting(
         "shards",
         _number(1, 64),
@@ -553,6 +560,7 @@ def _check_together(settings: ServerSettings) -> None:
         for name, given in (
             ("nats_user", settings.nats_user is not None),
             ("nats_password", settings.nats_password is not None),
+            ("nats_max_bytes", settings.nats_max_bytes is not None),
             ("replicas", settings.replicas > 1),
         ):
             if given:

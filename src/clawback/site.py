@@ -45,7 +45,7 @@ def build_site(
         responses={503: ResponseSpec(dict[str, str], generate_examples=False, description="Not now: see `reason`")},
     )
     async def readyz() -> Response[dict[str, str]]:
-        reason = await fabric.check() or (room.problem() if room is not None else None)
+        reason = await fabric.check() or (await room.problem() if room is not None else None)
         kept = spool.describe() if spool is not None else None
         also = {} if kept is None else {"spool": kept}
         if reason is None:

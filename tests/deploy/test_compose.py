@@ -75,6 +75,15 @@ def test_every_variable_is_a_setting():
     assert set(SERVICES["clawback"]["environment"]) | dockerfile <= known
 
 
+def test_clawback_is_told_what_nats_may_store():
+    """NATS does not tell it, and refuses at its own figure what sessions need to work off what waits."""
+    [allowed] = re.findall(r"^  max_file_store: (\d+)GB$", (FILES / "jetstream.conf").read_text(), re.MULTILINE)
+    told = SERVICES["clawback"]["environment"]["CLAWBACK_NATS_MAX_BYTES"]
+    [setting] = [each for each in SETTINGS if each.name == "nats_max_bytes"]
+
+    assert setting.parse(told) <= int(allowed) * 1024**3
+
+
 def test_what_is_mounted_and_copied_is_there():
     """Relative paths are of this repository; what the image needs is not kept from the build."""
     binds = [volume.partition(":") for each in SERVICES.values() for volume in each.get("volumes", [])]

@@ -44,6 +44,21 @@ async def test_what_waits_has_no_age(fresh_fabric):
     assert {config["discard"] for name, config in waiting.items() if name.startswith(("EVT", "DEAD"))} == {"new"}
 
 
+async def test_nothing_that_waits_makes_room_for_something_new(fresh_fabric):
+    """A stream that discards the oldest when it is full is never full: a bound that somebody set is taken off."""
+    for name in ("EVT0", "LATER"):
+        right = await config_of(fresh_fabric, name)
+        changed = await fresh_fabric.api(f"STREAM.UPDATE.{name}", right | {"max_bytes": 99})
+        assert changed["config"]["max_bytes"] == 99
+    await layout.ensure(fresh_fabric, 2, 1)
+    configs = await all_configs(fresh_fabric)
+    waiting = [config for name, config in configs.items() if name.startswith("EVT") or name in KEPT_FOR_EVER]
+
+    assert {config["max_bytes"] for config in waiting} == {config["max_msgs"] for config in waiting} == {-1}
+    assert {config["name"] for config in waiting if config["discard"] == "old"} == {"LATER", "STACK"}
+    assert configs["LATER"]["max_msgs_per_subject"] == -1
+
+
 async def test_ensuring_again_changes_nothing(fresh_fabric):
     """A second start finds streams, configuration and messages as they were."""
     before = await all_configs(fresh_fabric)

@@ -39,6 +39,7 @@ from clawback.errors import (
     Conflict,
     NotFound,
     QueueFull,
+    StoreFull,
     TooLarge,
     Unavailable,
 )
@@ -92,7 +93,9 @@ _BATCH_SEQUENCE_HEADER = "Nats-Batch-Sequence"
 _BATCH_COMMIT_HEADER = "Nats-Batch-Commit"
 
 # JetStream's error codes, from nats-server 2.15's errors.json.
-_NO_ROOM = 10077
+_NO_ROOM_IN_STREAM = 10077
+_NO_ROOM = (10002, 10023, 10047, _NO_ROOM_IN_STREAM)
+"""Of an account, of a server, of what is reserved, of a stream."""
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _MESSAGE_TOO_LARGE = (10054, 10097)
 _DUPLICATE_IN_BATCH = 10201
@@ -281,6 +284,8 @@ class Fabric:
         self._supervisor: asyncio.Task[None] | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self.generation = 0
+        self.refusal: str | None = None
+        """What NATS said when it had no room for a message, until somebody finds out that it has."""
 
     # --- the connection's life ------------------------------------------------------------------------------------
 
@@ -558,7 +563,7 @@ class Fabric:
             sent[_EXPECTED_HEADER] = str(expected_subject_sequence)
         if ttl_s is not None:
             sent[_TTL_HEADER] = f"{math.ceil(ttl_s)}s"
-        return _read_publish_answer(await self._ask(subject, body, sent, timeout))
+        return self._read_publish_answer(await self._ask(subject, body, sent, timeout))
 
     async def batch(self, messages: Sequence[BatchMessage]) -> PubAck:
         """
@@ -595,7 +600,7 @@ class Fabric:
         for each in before:
             await self._transmit(*each)
         # Whatever was wrong with those before, the answer to the last tells.
-        return _read_publish_answer(await self._ask(subject, body, headers | {_BATCH_COMMIT_HEADER: "1"}, 5.0))
+        return self._read_publish_answer(await self._ask(subject, body, headers | {_BATCH_COMMIT_HEADER: "1"}, 5.0))
 
     async def get(
         self,
@@ -804,6 +809,13 @@ class Fabric:
     async def _ask(self, subject: str, body: bytes, headers: dict[str, str] | None, patience_s: float) -> CoreMessage:
         return (await self._exchange(subject, body, headers, patience_s, many=False))[0]
 
+    def _read_publish_answer(self, answer: CoreMessage) -> PubAck:
+        try:
+            return _read_publish_answer(answer)
+        except StoreFull as error:
+            self.refusal = str(error)
+            raise
+
     async def _get_page(self, stream: str, wanted: dict[str, Any]) -> tuple[list[Stored], CoreMessage]:
         """Make one batched direct get: the messages, and the status that ended them."""
         *messages, end = await self._exchange(
@@ -966,9 +978,11 @@ def _read_publish_answer(answer: CoreMessage) -> PubAck:
         return PubAck(read.stream, 0, duplicate=True)
     if read.error.err_code in _WRONG_LAST_SEQUENCE:
         raise Conflict(f"somebody else wrote first: {description}")
-    # The same code means that the stream or the disk is full: no sender is at fault then.
-    if read.error.err_code == _NO_ROOM and "per subject" in description:
+    # The same code means that the stream is full: no sender is at fault then.
+    if read.error.err_code == _NO_ROOM_IN_STREAM and "per subject" in description:
         raise QueueFull(f"no room for another message on this subject: {description}")
+    if read.error.err_code in _NO_ROOM:
+        raise StoreFull(f"NATS has no room ({description})")
     if read.error.err_code in _MESSAGE_TOO_LARGE:
         raise TooLarge(f"NATS refused a message: {description}")
     raise Unavailable(f"NATS refused a message: {description}")

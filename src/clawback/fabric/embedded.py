@@ -253,8 +253,8 @@ jetstream {{
   store_dir: {store}
   # On disk before the PubAck: NATS's own default may lose two minutes of acknowledged events at a power cut.
   sync_interval: always
-  # What is more is refused. NATS's own default, three quarters of what is free when it starts, may be less than it has.
-  max_file_store: {_max_store_bytes(self._home / "jetstream")}
+  # Not of what is free now: NATS keeps to it however much is freed while it runs. room.py looks at the disk.
+  max_file_store: {_max_store_bytes(self._home)}
   limits {{ default_max_consumers: {MAX_CONSUMERS} }}
 }}
 log_file: {log_file}
@@ -401,10 +401,9 @@ def _read_credentials(path: Path) -> Credentials:
         raise ConfigError(f"{path} cannot be read: {reason}; delete it and start `clawback serve` again") from error
 
 
-def _max_store_bytes(store: Path) -> int:
-    """Say how much NATS may store: what it has, and what is free but for a rest, without which it answers nothing."""
-    used = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-    return used + max(shutil.disk_usage(store.parent).free - DISK_REST_BYTES, DISK_REST_BYTES)
+def _max_store_bytes(home: Path) -> int:
+    """Say how much NATS may store: all of its disk but for a rest, without which it answers nothing."""
+    return max(shutil.disk_usage(home).total - DISK_REST_BYTES, DISK_REST_BYTES)
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clawback import traceparent
-from clawback.errors import BadPayload, TooLarge, Unavailable
+from clawback.errors import BadPayload, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import MESSAGE_ID_HEADER, BatchMessage, Fabric, Stored
 from clawback.fabric.later import STREAM as LATER_STREAM
@@ -63,7 +63,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class EventStore:
-    """The streams of events and of dead letters; `room` is that of NATS's disk, where it is ours to know."""
+    """The streams of events and of dead letters; `room` is what new events must find, None where none is wanted."""
 
     def __init__(
         self, fabric: Fabric, ledger: Ledger, shards: int, room: Room | None = None, traces: "Traces | None" = None
@@ -82,7 +82,8 @@ class EventStore:
         its maker may send it again, and if it brought a delivery id it is still one event.
 
         Raises:
-            Unavailable: no PubAck came, or the disk has no room.
+            StoreFull: NATS has no room.
+            Unavailable: no PubAck came.
             QueueFull: the line holds as many events of this maker as it may.
             TooLarge: it does not fit NATS, not even compressed.
         """
@@ -95,7 +96,7 @@ class EventStore:
             return new
 
     async def _store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
-        self._must_have_room()
+        await self._must_have_room(len(body))
         event, data = await self._pack(event, body)
         shard = subjects.shard_of(address.profile_id, self._shards)
         subject = subjects.event_subject(shard, address, event.priority, maker)
@@ -111,6 +112,8 @@ class EventStore:
                 ):
                     return False
                 ack = await self._fabric.publish(subject, data, message_id=event.id, headers=headers, timeout=patience)
+            except StoreFull:
+                raise
             except Unavailable:
                 if loop.time() + RETRY_SECONDS >= deadline:
                     raise
@@ -141,7 +144,8 @@ class EventStore:
         Tries again while NATS is away, until `patience_s` seconds are over; they may be stored even where this raises.
 
         Raises:
-            Unavailable: no PubAck came, or the disk has no room.
+            StoreFull: NATS has no room.
+            Unavailable: no PubAck came.
             QueueFull: one of the lines holds as many events of this maker as it may.
             TooLarge: the body does not fit NATS, not even compressed.
         """
@@ -159,7 +163,7 @@ class EventStore:
     async def _store_together(
         self, copies: Mapping[Address, Event], body: bytes, *, maker: str, patience_s: float
     ) -> None:
-        self._must_have_room()
+        await self._must_have_room(len(body) * len(copies))
         packed, data = await self._pack(next(iter(copies.values())), body)
         messages = []
         for address, copy in copies.items():
@@ -174,6 +178,8 @@ class EventStore:
             try:
                 # A duplicate is an attempt of unknown outcome: its ids are in no other batch.
                 await self._fabric.batch(messages)
+            except StoreFull:
+                raise
             except Unavailable:
                 if loop.time() + RETRY_SECONDS >= deadline:
                     raise
@@ -366,9 +372,9 @@ class EventStore:
             subjects.dead_subject(address, UNREADABLE, name), data, message_id=f"{UNREADABLE}:{name}", headers=kept
         )
 
-    def _must_have_room(self) -> None:
-        if self._room is not None and (problem := self._room.problem()) is not None:
-            raise Unavailable(problem)
+    async def _must_have_room(self, size: int) -> None:
+        if self._room is not None and (problem := await self._room.problem(size)) is not None:
+            raise StoreFull(problem)
 
     async def _pack(self, event: Event, body: bytes) -> tuple[Event, bytes]:
         """Make an event and its body fit a message."""

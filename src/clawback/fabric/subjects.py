@@ -443,6 +443,10 @@ def github_login_key(login: str) -> str:
     return f"ghlogin.{encode_token(login)}"
 
 
+ROOM_PROBE = "$KV.once.room"
+"""Where is tried whether NATS stores anything."""
+
+
 def once_subject(kind: str, digest: str) -> str:
     """Name what may happen once; `kind` is a word of Clawback's own, `digest` the SHA-256 of its name in hex."""
     return f"$KV.once.{kind}.{digest}"

@@ -29,7 +29,7 @@ from msgspec import Struct
 from clawback import metrics, traceparent
 from clawback.accounts.vault import Vault
 from clawback.allowance import Allowance
-from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, TooLarge, Unavailable
+from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
@@ -72,6 +72,7 @@ _NOWHERE = "no webhook source has this URL: compare it with the one that source_
 
 _TOLD: dict[type[ClawbackError], str] = {
     QueueFull: "as many events of this source wait as may: once its session has worked some off, send this one again",
+    StoreFull: "there is no room for another event, so this one was not accepted: send it again later",
     Unavailable: "the event could not be stored just now and was not accepted: send it again",
 }
 """What senders read instead of the error's own text. That names subjects, and is for the log."""

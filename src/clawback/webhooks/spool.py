@@ -23,11 +23,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from clawback import metrics
-from clawback.errors import BadPayload, ConfigError, QueueFull, RecordUnreadable, TooLarge, Unavailable
+from clawback.errors import BadPayload, ConfigError, QueueFull, RecordUnreadable, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.registry import Registry
-from clawback.fabric.room import Room
+from clawback.fabric.room import DiskRoom
 from clawback.webhooks.spooled import Spooled, build_file, parse_file
 
 SUFFIX = ".event"
@@ -66,7 +66,7 @@ class Spool:
     """
 
     def __init__(
-        self, directory: Path, events: EventStore, registry: Registry, *, max_bytes: int, room: Room | None = None
+        self, directory: Path, events: EventStore, registry: Registry, *, max_bytes: int, room: DiskRoom | None = None
     ) -> None:
         self._directory = directory
         self._room = room
@@ -135,12 +135,12 @@ class Spool:
         await self._events.must_fit(spooled.event, spooled.body)
         if spooled.event.id in self._kept:
             return False
+        if self._room is not None and (problem := await self._room.problem(len(spooled.body))) is not None:
+            raise StoreFull(problem)
         data = build_file(spooled)
         size = max(len(data), BLOCK_BYTES)
         if self._bytes + size > self._max_bytes:
             raise Unavailable(f"the spool is full: {self._bytes} of {self._max_bytes} bytes (spool_max_bytes)")
-        if self._room is not None and (problem := self._room.problem()) is not None:
-            raise Unavailable(problem)
         path = self._directory / f"{self._next:016d}-{spooled.source_id}{SUFFIX}"
         self._next += 1
         # Taken before it is written, or a hundred requests at once would all find room.
