@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,12 +44,13 @@ class Server:
     """
     `clawback serve` under `home`, on a port and a data directory that stay the same over restarts.
 
-    Its NATS is its own, unless `nats` is another. `close` ends whatever is left of it; a fixture calls it, so that a
-    test that fails leaves nothing behind.
+    Its NATS is its own, unless `nats` is another; `runner` is what runs the program, in its own place. `close` ends
+    whatever is left of it; a fixture calls it, so that a test that fails leaves nothing behind.
     """
 
-    def __init__(self, home: Path, *, nats: Natsd | None = None, replicas: int = 1) -> None:
+    def __init__(self, home: Path, *, nats: Natsd | None = None, replicas: int = 1, runner: Sequence[str] = ()) -> None:
         self.home = home
+        self._runner = runner
         self._nats = nats
         self._settings = (
             {}
@@ -106,7 +107,8 @@ class Server:
     def launch(self, *arguments: str, **extra: str) -> None:
         """Start it, and return at once."""
         self._starts += 1
-        command = [CLAWBACK, "serve", "--data-dir", self.data_dir, "--port", str(self.port), *arguments]
+        serve = [CLAWBACK, "serve", "--data-dir", self.data_dir, "--port", str(self.port)]
+        command = [*self._runner, *serve, *arguments]
         with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
             self.process = subprocess.Popen(
                 command,
