@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 10.0
 
 
 class Echo:
-    """An application that says what it was given; `held` keeps the answers of /held back."""
+    """An application that says what it was given; `held` keeps the answers of /held back, and the bodies of /begun."""
 
     def __init__(self) -> None:
         self.held = asyncio.Event()
@@ -54,6 +54,8 @@ class Echo:
         answer = json.dumps(seen).encode() if scope["path"] != "/big" else b"x" * 32 * 1024 * 1024
         headers = [(b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["path"] == "/begun":
+            await self.held.wait()
         await send({"type": "http.response.body", "body": answer})
 
     async def echo(self, receive, send) -> None:
@@ -248,6 +250,20 @@ async def test_an_answer_waits_for_no_ack_of_its_head(server):
 
     assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     writer.close()
+
+
+async def test_a_head_waits_for_no_body_that_does_not_come(server):
+    """One whose body is under way is written with it, every other at once."""
+    reader, writer = await server.open()
+    writer.write(b"GET /begun HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        begun = await reader.readuntil(b"\r\n\r\n")
+        server.echo.held.set()
+        body = await reader.readuntil(b"}")
+    writer.close()
+
+    assert begun.startswith(b"HTTP/1.1 200")
+    assert json.loads(body)["path"] == "/begun"
 
 
 async def test_http_1_0_needs_no_host(server):
