@@ -28,6 +28,7 @@ from clawback import wire
 from clawback.guard import NEVER, Fault, Guard
 from clawback.model import encode_json
 from clawback.problems import CONTENT_TYPE
+from clawback.waits import Mailbox, Signal
 
 
 class _Answers:
@@ -267,6 +268,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         guard: Guard,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        # What uvicorn waits for, made lighter: there are thousands of these.
+        self.queue = cast("Any", Mailbox())
+        self.writable = cast("Any", Signal())
+        self.writable.set()
         self.closing_until = NEVER
         self._guard = guard
         self._control_frames = 0

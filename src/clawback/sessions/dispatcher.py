@@ -31,6 +31,7 @@ from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventSta
 from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
 from clawback.sessions.frames import build_event_frame
+from clawback.waits import Mailbox, Signal
 
 if TYPE_CHECKING:
     from clawback.tracing import Traces
@@ -91,8 +92,8 @@ class Dispatcher:
         self._attempts = Attempts(address, subjects.event_stream(lines.shard(address)), client.id, traces)
         self._manners = rules.NAMED if client.names_events else rules.UNNAMED
         self._lane = rules.Lane(manners=self._manners)
-        self._inbox: asyncio.Queue[rules.Input | None] = asyncio.Queue()
-        self._stopping = asyncio.Event()
+        self._inbox: Mailbox[rules.Input | None] = Mailbox()
+        self._stopping = Signal()
         # Lines that were said to hold something, and not found empty since.
         self._promised: set[Priority] = set()
         self._acks: dict[str, list[wire.Ack]] = {}
@@ -102,7 +103,7 @@ class Dispatcher:
         # What has ended, and is confirmed only after what that lets out.
         self._confirm_later: list[str] = []
         # What is asked of the lane, in the order of the inbox, until it is answered.
-        self._wishes: deque[asyncio.Future[None]] = deque()
+        self._wishes: list[asyncio.Future[None]] = []
         # What is known of held events: how they came, what they are, and their bodies until they are sent.
         self._pulled: dict[str, Pulled] = {}
         self._known: dict[str, Event] = {}
@@ -339,7 +340,7 @@ class Dispatcher:
 
     def _grant(self, *, refusal: str | None = None) -> None:
         """Answer the oldest wish."""
-        wish = self._wishes.popleft()
+        wish = self._wishes.pop(0)
         if wish.done():
             return  # whoever asked is gone
         if refusal is None:

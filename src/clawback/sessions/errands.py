@@ -28,6 +28,7 @@ from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.frames import build_event_frame
 from clawback.sessions.presence import Presence
+from clawback.waits import Signal
 
 SERVE_SECONDS = 8.0
 """How long the server of a session may take; its dispatcher insists while NATS is away."""
@@ -69,8 +70,8 @@ class _Visitor:
         self.id = random_id()
         self.address = address
         self.connected_at = datetime.now(UTC)
-        self.ended = asyncio.Event()
-        self.left = asyncio.Event()
+        self.ended = Signal()
+        self.left = Signal()
 
     async def send(self, message: wire.ServerMessage) -> bool:  # noqa: ARG002 -- a client is sent something
         """Tell nobody."""

@@ -25,6 +25,7 @@ from clawback.errors import Conflict, NotFound, Unavailable
 from clawback.fabric.connection import CoreMessage, Fabric
 from clawback.fabric.leases import RENEW_SECONDS, Entry, Leases
 from clawback.model import Address, Lease, encode_json, random_id
+from clawback.waits import Signal
 from clawback.wire import CLOSE_REPLACED
 
 PROBE_SECONDS = 5.0
@@ -52,8 +53,8 @@ class Connection(Protocol):
     instance_id: str | None
     messaging: bool
     connected_at: datetime
-    ended: asyncio.Event
-    left: asyncio.Event
+    ended: Signal
+    left: Signal
 
     async def probe(self, within: float) -> bool:
         """Ping the client; whether it answered in time. One that did not has left."""
@@ -81,8 +82,8 @@ class _Place(Struct, eq=False):
     """A connection's place in its session: `look` has a standby look at the lease now, `active` is set for a holder."""
 
     connection: Connection
-    look: asyncio.Event = field(default_factory=asyncio.Event)
-    active: asyncio.Event = field(default_factory=asyncio.Event)
+    look: Signal = field(default_factory=Signal)
+    active: Signal = field(default_factory=Signal)
 
 
 class _Holding(Struct, eq=False):
@@ -93,7 +94,7 @@ class _Holding(Struct, eq=False):
     revision: int
     lose: Callable[[], None]
     heir: Lease | None = None
-    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    given_up: Signal = field(default_factory=Signal)
     # A renewal that is under way when the lease is given up would write it anew.
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -21,6 +21,7 @@ from clawback.model import Address, TokenRecord, random_id
 from clawback.sessions.dispatcher import Dispatcher
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import SLEEP_SECONDS, Watch
+from clawback.waits import Mailbox, Signal
 
 AUTH_SECONDS = 10.0
 """How long the first frame may take."""
@@ -113,12 +114,12 @@ class Connection:
         self.names_events = self.instance_id is not None
         self.messaging = auth.session_messaging
         self.connected_at = datetime.now(UTC)
-        self.ended = asyncio.Event()
-        self.left = asyncio.Event()
+        self.ended = Signal()
+        self.left = Signal()
         self.goodbye: bool | None = None
         self._receive = receive
         self._send = send
-        self._heard = asyncio.Event()
+        self._heard = Signal()
         self._heard_at = asyncio.get_running_loop().time()
         self._budget = float(FRAME_BUDGET)
 
@@ -364,16 +365,15 @@ class Bridge:
         return Connection(receive, send, auth, address, token_id=token.id, token_hash=token_hash), auth
 
     async def _serve(self, connection: Connection, auth: wire.Auth) -> None:
-        requests: asyncio.Queue[_Asked] = asyncio.Queue(MAX_REQUESTS)
+        requests: Mailbox[_Asked] = Mailbox(MAX_REQUESTS)
         session = asyncio.create_task(self._attend(connection, auth), name=f"session {connection.id}")
         helpers: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._read(connection, requests), name=f"reader {connection.id}"),
             asyncio.create_task(connection.beat(), name=f"heartbeat {connection.id}"),
             asyncio.create_task(self._answer(connection, requests), name=f"requests {connection.id}"),
-            asyncio.create_task(connection.ended.wait(), name=f"end of {connection.id}"),
         ]
         try:
-            await asyncio.wait([session, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([session, *helpers, connection.ended.future()], return_when=asyncio.FIRST_COMPLETED)
         finally:
             await connection.close(wire.CLOSE_ERROR, "the server had an error; try again")
             for task in helpers:
@@ -441,7 +441,7 @@ class Bridge:
                     await self._settle(connection, ack)
             await self._presence.stand_aside(connection)
 
-    async def _read(self, connection: Connection, requests: asyncio.Queue[_Asked]) -> None:
+    async def _read(self, connection: Connection, requests: Mailbox[_Asked]) -> None:
         try:
             while True:
                 await self._take(connection, await connection.receive(), requests)
@@ -450,7 +450,7 @@ class Bridge:
         except ProtocolViolation as error:
             await connection.close(wire.CLOSE_VIOLATION, str(error), goodbye=False)
 
-    async def _take(self, connection: Connection, frame: str, requests: asyncio.Queue[_Asked]) -> None:
+    async def _take(self, connection: Connection, frame: str, requests: Mailbox[_Asked]) -> None:
         try:
             message = wire.decode_client(frame)
         except ProtocolViolation as error:
@@ -473,13 +473,13 @@ class Bridge:
             case _:
                 self._queue(requests, message)
 
-    def _queue(self, requests: asyncio.Queue[_Asked], asked: _Asked) -> None:
+    def _queue(self, requests: Mailbox[_Asked], asked: _Asked) -> None:
         try:
             requests.put_nowait(asked)
         except asyncio.QueueFull as error:
             raise ProtocolViolation(f"more than {MAX_REQUESTS} requests wait for their answer") from error
 
-    async def _answer(self, connection: Connection, requests: asyncio.Queue[_Asked]) -> None:
+    async def _answer(self, connection: Connection, requests: Mailbox[_Asked]) -> None:
         """Carry out what was asked, one after another, so that the answers come in order."""
         while True:
             request = await requests.get()
