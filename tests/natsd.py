@@ -1,5 +1,6 @@
 """A real nats-server for tests, which can be killed, stopped, frozen and started again on the same port and data."""
 
+import fcntl
 import json
 import os
 import random
@@ -8,8 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,17 +135,31 @@ def nats_server() -> str:
     return found
 
 
-_given: deque[int] = deque(maxlen=1_000)
-"""What was found lately: it may be somebody's who does not listen yet."""
+_given: set[int] = set()
+"""What this run was given: it may be somebody's who does not listen now."""
+
+_claims = os.open(Path(tempfile.gettempdir()) / f"clawback-tests-{os.getuid()}.ports", os.O_RDWR | os.O_CREAT, 0o600)
+"""A file in which each run locks the byte of each port that it was given; the locks end with its process."""
+
+
+def claim(port: int) -> bool:
+    """Claim a port for the whole run, although a server on it may be down for a while; False where it is taken."""
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False  # another run's
+    _given.add(port)
+    return True
 
 
 def free_port() -> int:
     """Find a loopback port that nobody listens on now or soon, and that no outgoing connection is given either."""
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 -- any will do
-        if port in _given:
+        if not claim(port):
             continue
-        _given.append(port)
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

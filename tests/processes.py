@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from clawback.fabric.connection import NatsAuth
 from clawback.fabric.embedded import read_auth
-from natsd import Natsd
+from natsd import Natsd, claim
 
 CLAWBACK = Path(sys.executable).with_name("clawback")
 READY = "Clawback is ready"
@@ -240,7 +240,7 @@ def stable_port() -> int:
     """Find a loopback port that stays free while its server is down."""
     while True:
         port = secrets.choice(_PORTS)
-        if is_free(port):
+        if claim(port) and is_free(port):
             return port
 
 
