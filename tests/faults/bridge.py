@@ -253,12 +253,16 @@ class Session(Delivery):
 
 
 class Bridge:
-    """`async with Bridge(…) as bridge:` do things to it, await `progress`, then `finish`; `moments` is the ledger."""
+    """
+    `async with Bridge(…) as bridge:` do things to it, await `progress`, then `finish`; `moments` is the ledger.
 
-    def __init__(self, natsd: Natsd, home: Path, tokens: list[str], seed: str) -> None:
+    `natsd` may be a cluster, which keeps so many `replicas`.
+    """
+
+    def __init__(self, natsd: Natsd, home: Path, tokens: list[str], seed: str, *, replicas: int = 1) -> None:
         self.moments: list[At] = []
         self.natsd = natsd
-        self.servers = [Server(home / f"server{number}") for number in range(2)]
+        self.servers = [Server(home / f"server{number}", nats=natsd, replicas=replicas) for number in range(2)]
         self._home = home
         self._seed = seed
         self.tags = {
@@ -317,7 +321,12 @@ class Bridge:
 
     async def start_server(self, server: Server) -> None:
         """Start a server, and wait until it is ready."""
-        await asyncio.to_thread(server.start, "--nats-url", self.natsd.auth.url, CLAWBACK_MASTER_KEY=KEY)
+        await asyncio.to_thread(server.start, CLAWBACK_MASTER_KEY=KEY)
+
+    async def stop_server(self, server: Server) -> None:
+        """Stop a server in good order."""
+        self.record(Killed("server"))
+        await asyncio.to_thread(server.stop)
 
     async def kill_server(self, server: Server) -> None:
         """Kill a server without a warning."""

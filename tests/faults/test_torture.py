@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from cluster import make_token
-from faults.bridge import AWAY_SECONDS, PLACES, Bridge
+from faults.bridge import PLACES, Bridge
 from faults.bridge_ledger import AckCalled, Given, Shown, violations
 from faults.extent import IS_LONG
+from faults.moves import move_sessions
 from natsd import Natsd
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5")) ** 2 // 8
@@ -25,9 +26,6 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5")) ** 2 // 8
 CALM_SECONDS = 1.2
 """A kill comes at a random moment of this after the bridge went on."""
 
-MOVE_SECONDS = 0.12
-"""Between two things that happen to sessions, on average."""
-
 RECOVERY_SECONDS = 1.0
 """A second kill comes at a random moment of this after the first, which is while things start again."""
 
@@ -35,7 +33,6 @@ AGAIN = 0.25
 """How often there is a second one."""
 
 FAULTS = {"server": 4, "nats": 3, "both servers": 1, "server and nats": 1, "everything": 1}
-MOVES = {"take_over": 4, "kill": 2, "cut": 3, "leave": 1}
 
 pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
 
@@ -69,17 +66,6 @@ async def break_things(bridge: Bridge) -> None:
             await bridge.kill_server(dead[0])
             await bridge.start_server(dead[0])
         await bridge.progress()
-
-
-async def move_sessions(bridge: Bridge) -> None:
-    """Do things to sessions, for ever."""
-    dice = bridge.dice("moves")
-    while True:
-        pause, place = dice.expovariate(1 / MOVE_SECONDS), dice.choice([*bridge.places])
-        how, away = dice.choices([*MOVES], [*MOVES.values()])[0], dice.uniform(0, AWAY_SECONDS)
-        await asyncio.sleep(pause)
-        bridge.check()
-        bridge.move(place, how, away)
 
 
 @pytest.fixture
