@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from clawback.fabric import subjects
+from clawback.fabric import layout, subjects
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.events import EventStore
 from clawback.fabric.leases import Leases
@@ -111,6 +111,19 @@ async def test_a_lease_is_read_as_it_was_written_last(fabrics, address):
         seen += [await each.read(address) is None for each in leases]
 
     assert seen == [True] * ROUNDS * 3 * NODES
+
+
+async def test_whoever_was_not_told_of_copies_takes_none_away(cluster, fabrics):
+    """A command with the default of one copy changes no stream, and reads what is confirmed, as the others do."""
+    login = cluster.server_auth
+    stranger = await Fabric.open(login, name="stranger")
+    await Registry.open(stranger, shards=SHARDS)
+    infos = [await fabrics[0].api(f"STREAM.INFO.{each['name']}", {}) for each in layout.streams(SHARDS, NODES)]
+    known = stranger.replicas
+    await stranger.close()
+
+    assert {info["config"]["num_replicas"] for info in infos} == {NODES}
+    assert known == NODES
 
 
 async def every_copy_answers(cluster):

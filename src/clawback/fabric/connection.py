@@ -262,7 +262,7 @@ class Fabric:
     """
     One connection to NATS for a whole server. `open` makes it, `close` ends it.
 
-    `replicas` is how many copies NATS keeps of every stream.
+    `replicas` is how many copies NATS keeps of every stream: what was asked for, or more, once the layout is ensured.
     """
 
     def __init__(self, auth: NatsAuth, name: str, replicas: int) -> None:
@@ -312,7 +312,7 @@ class Fabric:
         Raises:
             Unavailable: NATS refused a stream, does not answer, or elects the leader of one.
         """
-        await layout.ensure(self, shards, self.replicas)
+        self.replicas = await layout.ensure(self, shards, self.replicas)
         if self.replicas > 1:
             await layout.check_leaders(self, shards, self.replicas)
         self._shards = shards
@@ -494,7 +494,7 @@ class Fabric:
 
     async def _ensure_layout(self) -> None:
         if self._shards is not None:
-            await layout.ensure(self, self._shards, self.replicas)
+            self.replicas = await layout.ensure(self, self._shards, self.replicas)
         self._problem = None
 
     async def _succeeded(self, step: Callable[[], Awaitable[None]]) -> bool:

@@ -154,20 +154,28 @@ def streams(shards: int, replicas: int) -> tuple[dict[str, Any], ...]:
     return tuple(common | spec for spec in (*(_event_stream(k) for k in range(shards)), *_KEPT))
 
 
-async def ensure(js: JetStreamApi, shards: int, replicas: int) -> None:
+async def ensure(js: JetStreamApi, shards: int, replicas: int) -> int:
     """
-    Create what is missing and update what differs; does nothing to what is right.
+    Create what is missing and update what differs; does nothing to what is right. Returns how many copies there are.
+
+    Copies are added and never taken away: a server or a command that was not told of a cluster must not cost any.
 
     Raises:
         Unavailable: NATS refused a stream; names it and gives NATS's reason.
     """
+    copies = replicas
     for config in streams(shards, replicas):
         name = config["name"]
         answer = await js.api(f"STREAM.CREATE.{name}", config)
         if answer.get("error", {}).get("err_code") == STREAM_NAME_IN_USE:
-            answer = await js.api(f"STREAM.UPDATE.{name}", config)
+            answer = await js.api(f"STREAM.INFO.{name}", {})
+            if "error" not in answer:
+                config["num_replicas"] = max(replicas, answer["config"]["num_replicas"])
+                answer = await js.api(f"STREAM.UPDATE.{name}", config)
+            copies = max(copies, config["num_replicas"])
         if error := answer.get("error"):
             raise Unavailable(f"NATS refused stream {name}: {error.get('description', json.dumps(error))}")
+    return copies
 
 
 async def check_leaders(js: JetStreamApi, shards: int, replicas: int) -> None:

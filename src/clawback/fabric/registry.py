@@ -517,7 +517,7 @@ class Registry:
 
     async def _settle(self, shards: int) -> None:
         # Without event streams yet: how many there are stands in the bucket.
-        await layout.ensure(self._fabric, 0, self._fabric.replicas)
+        await self._fabric.keep_layout(0)
         self._install = await self._ensure_install(shards)
         await self._fabric.keep_layout(self._install.shards)
 
