@@ -43,6 +43,9 @@ PULL_TIMEOUT_SECONDS = 1.0
 ACK_TIMEOUT_SECONDS = 5.0
 """One second was too short in a burst of 2,000 acks, each with its fsync."""
 
+DELETE_SECONDS = 2.0
+"""A leader that was killed answers nothing, and the next one is there some 5 s later: to ask again does no harm."""
+
 NO_MESSAGES = "404"
 ACK_SUBJECT_TOKENS = 9
 _STORED_AT = 7
@@ -229,7 +232,8 @@ class Lines:
             elif await self._acked(pulled):
                 return
         stream = subjects.event_stream(self.shard(address))
-        answer = await self._fabric.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})
+        body = {"seq": sequence, "no_erase": True}
+        answer = await self._fabric.api(f"STREAM.MSG.DELETE.{stream}", body, timeout=DELETE_SECONDS)
         error = answer.get("error")
         # One code stands for all that can go wrong, "sequence not found" among it: look whether it had ended before.
         if error and await self._fabric.get(stream, sequence=sequence) is not None:
