@@ -274,8 +274,29 @@ async def test_the_newest_of_each_subject_counts(fabric, profile_id):
     assert [each.data for each in await fabric.get_many("KV_cfg", pattern)] == [b"0", b"1", b"2"]
 
 
-async def test_a_stream_that_is_missing_is_unavailable(fabric):
+async def test_a_message_reads_the_same_from_its_streams_leader(fabric, profile_id, monkeypatch):
+    """Subject, time, headers and every byte, whichever way it is asked for; and what is not there is not."""
+    subject, body = f"hist.{profile_id}._", bytes(range(256)) * (7 * 1024 * 4)
+    ack = await fabric.publish(subject, body, headers={"Clawback-Event": '{"a": "é: b"}', "Empty": ""}, timeout=30)
+
+    async def read():
+        return [
+            await fabric.get("HIST", sequence=ack.sequence),
+            await fabric.get("HIST", subject=subject),
+            await fabric.get("HIST", subject=f"hist.{profile_id}.nobody"),
+        ]
+
+    directly = await read()
+    monkeypatch.setattr(fabric, "replicas", 3)
+
+    assert await read() == directly
+    assert (directly[0].data, directly[2]) == (body, None)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_a_stream_that_is_missing_is_unavailable(fabric, monkeypatch, replicas):
     """Reading from a stream that is not there says so, at once."""
+    monkeypatch.setattr(fabric, "replicas", replicas)
     with pytest.raises(Unavailable, match="NOPE"):
         await fabric.get("NOPE", sequence=1)
     with pytest.raises(Unavailable, match="NOPE"):

@@ -192,6 +192,26 @@ async def test_a_pull_whose_answer_is_lost_gives_its_event_to_the_next(at, monke
     assert at.lines._answered == answered
 
 
+async def test_what_only_a_copy_that_is_behind_still_has_is_not_taken(at, monkeypatch):
+    """In a cluster a consumer that starts anew may give what the stream's leader has deleted; one copy has no such."""
+    await at.publish("ended")
+    await at.publish("waits")
+    ended = await at.pull()
+    read = at.lines.read
+
+    async def read_from_leader(address, sequence):
+        return None if sequence == ended.sequence else await read(address, sequence)
+
+    monkeypatch.setattr(at.lines, "read", read_from_leader)
+    monkeypatch.setattr(at.fabric, "replicas", 3)
+    at.lines.forget(at.address)
+    with pytest.raises(Unavailable, match="a copy of its stream is behind"):
+        await at.pull()
+    await at.fabric.delete(at.stream, ended.sequence)  # the copy has caught up
+
+    assert (await at.pull()).data == b"waits"
+
+
 async def test_an_answer_that_comes_too_late_wakes_the_session(at, fabric):
     """Its pull has given up; without a wake-up the event would wait for a sweep."""
     await at.publish("one")

@@ -176,19 +176,21 @@ class Lines:
         Take the next event of a line, or None when it is empty.
 
         Raises:
-            Unavailable: NATS did not answer; an event may have been handed out and will come with a later pull.
+            Unavailable: NATS did not answer, or gave what has ended; an event may have been handed out and will come
+                with a later pull.
         """
         consumer = subjects.consumer_name(address, priority)
         if consumer in self._waiting:
             # The lane asks for one at a time; this is a former holder that has not yet seen its lease go.
             raise Unavailable(f"another pull from {consumer} is under way")
         pull = self._waiting[consumer] = _Pull()
-        made_in = None
+        made_in, is_new = None, False
         try:
             while self._made_in.get(consumer) != self._fabric.generation:
                 # What answers an earlier pull meanwhile may have been handed out after NATS looked at the consumer.
                 pull.spoiled = False
                 await self._make(address, priority, max_ack_pending)
+                is_new = True
                 if pull.spoiled:
                     self._made_in.pop(consumer, None)
             made_in = self._made_in.pop(consumer)
@@ -204,10 +206,24 @@ class Lines:
             raise Unavailable(f"NATS did not answer a pull from {consumer}") from error
         finally:
             del self._waiting[consumer]
+        if is_new and pulled is not None:
+            await self._check_is_there(address, pulled)
         # Only a pull that was answered, once, proves that the consumer is as it was made; any other starts anew.
         if made_in is not None and not pull.spoiled:
             self._made_in[consumer] = made_in
         return pulled
+
+    async def _check_is_there(self, address: Address, pulled: Pulled) -> None:
+        """
+        Check in a cluster that what a consumer gave first has not ended: the copy beside it may be behind.
+
+        Later on it goes forward, and gives nothing that was given and ended before.
+
+        Raises:
+            Unavailable: it has; the consumer has to start anew.
+        """
+        if self._fabric.replicas > 1 and await self.read(address, pulled.sequence) is None:
+            raise Unavailable(f"NATS gave sequence {pulled.sequence}, which has ended: a copy of its stream is behind")
 
     def forget(self, address: Address) -> None:
         """Start anew at an address: what its former holder pulled and did not end is given again."""
