@@ -181,6 +181,16 @@ async def test_a_dead_letter_ends_its_trace_and_a_replay_points_back_at_it(house
     assert replay.trace != dead[0].trace
 
 
+async def test_what_is_withdrawn_ends_its_trace_too(house, collector):
+    """Its source was deleted while it waited."""
+    async with posted(house) as event_id:
+        peer = await house.connect(instanceId="other", sessionTag="other")
+        (source,) = (await peer.ask("source_list"))["data"]
+        await peer.ask("source_delete", sourceId=source["id"])
+
+        await collector.shows(event_id, f"{POST} outcome=queued", "  publish", "    set aside outcome=dead")
+
+
 # --- OpenTelemetry ---------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +270,7 @@ def test_headers_are_sent_and_a_refusal_is_told_once(collector, caplog, monkeypa
     for _ in range(2):
         traces.request("POST", "http", "127.0.0.1").answered({"status": 202})
         traces._provider.force_flush()
+    logging.getLogger("opentelemetry.sdk._shared_internal").warning("Queue full, dropping Span.")
     collector.status = 200
     traces.request("POST", "http", "127.0.0.1").answered({"status": 202})
     traces.close()

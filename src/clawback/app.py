@@ -153,7 +153,7 @@ async def open_application(
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
-        withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history)
+        withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history, traces=traces)
         settle_journal = partial(
             settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history, traces=traces
         )

@@ -61,6 +61,7 @@ _FAULTS = frozenset({"failed", "lost", "timed_out", "dead"})
 
 _EXPORTER_LOG = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _HEADERS_LOG = "opentelemetry.util.re"
+_QUEUE_LOG = "opentelemetry.sdk._shared_internal"
 
 _SERVER_ERROR = 500
 
@@ -171,12 +172,21 @@ class Traces:
 
     @contextmanager
     def publishing(
-        self, stream: str, address: Address, event: Event, *, size: int, copies: int = 1, replays: str | None = None
+        self,
+        stream: str,
+        address: Address,
+        event: Event,
+        *,
+        size: int,
+        copies: int = 1,
+        replays: str | None = None,
+        tells_failure: bool = True,
     ) -> Iterator[Span]:
         """
         Span the storing of an event, whose trace it continues or begins; of `copies` that are stored together.
 
-        `replays` is the traceparent of the event that this one repeats.
+        `replays` is the traceparent of the event that this one repeats. Without `tells_failure` there is no span of one
+        that fails: whoever tries it all day would make thousands.
         """
         span = self._begin(
             f"publish {stream}",
@@ -192,7 +202,7 @@ class Traces:
             parent=event.traceparent,
             links=() if replays is None else (Link(_context_of(replays), {"clawback.link": "replay"}),),
         )
-        with _until_its_end(span):
+        with _until_its_end(span, tells_failure=tells_failure):
             yield span
 
     @contextmanager
@@ -254,7 +264,7 @@ class Traces:
                 **_messaging(name, "settle", stream),
                 **_about(address, event),
                 "messaging.message.id": event.id,
-                "clawback.attempt": held.attempt,
+                "clawback.attempt": held.attempt or None,
                 "clawback.outcome": state.value,
             },
             parent=event.traceparent if delivery is None else delivery.traceparent,
@@ -321,6 +331,8 @@ class _Exporter(SpanExporter):
         theirs = logging.getLogger(_EXPORTER_LOG)
         theirs.propagate = False
         theirs.addHandler(self._last)
+        # Nor need it be said every 20 s that the queue is full, as long as it is known why.
+        logging.getLogger(_QUEUE_LOG).addFilter(lambda _: not self._failing)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; called by the SDK's thread."""
@@ -359,11 +371,12 @@ class _LastWord(logging.Handler):
 
 
 @contextmanager
-def _until_its_end(span: Span) -> Iterator[None]:
+def _until_its_end(span: Span, *, tells_failure: bool = True) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        span.end(error=type(error).__name__)
+        if tells_failure:  # a span that is never ended is never sent
+            span.end(error=type(error).__name__)
         raise
     span.end()
 

@@ -74,12 +74,15 @@ class EventStore:
         self._room = room
         self._traces = traces
 
-    async def store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
+    async def store(
+        self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float, tells_failure: bool = True
+    ) -> bool:
         """
         Store an event in its line; False when the same delivery was stored before.
 
         Tries again while NATS is away, until `patience_s` seconds are over. It may be stored even where this raises:
-        its maker may send it again, and if it brought a delivery id it is still one event.
+        its maker may send it again, and if it brought a delivery id it is still one event. Who tries again by itself
+        until it is stored leaves the failures out of its trace (`tells_failure`).
 
         Raises:
             StoreFull: NATS has no room.
@@ -89,8 +92,11 @@ class EventStore:
         """
         if self._traces is None:
             return await self._store(address, event, body, maker=maker, patience_s=patience_s)
-        with self._traces.publishing(self._stream(address), address, event, size=len(body)) as span:
-            traced = msgspec.structs.replace(event, traceparent=span.traceparent)
+        with self._traces.publishing(
+            self._stream(address), address, event, size=len(body), tells_failure=tells_failure
+        ) as span:
+            # What failed may be stored all the same: then nothing may follow from a span that is never sent.
+            traced = msgspec.structs.replace(event, traceparent=span.traceparent) if tells_failure else event
             new = await self._store(address, traced, body, maker=maker, patience_s=patience_s)
             span.note({"clawback.duplicate": None if new else True})
             return new

@@ -207,7 +207,9 @@ class Spool:
             await self._events.bury(spooled.address, spooled.event, spooled.body, reason=SOURCE_DELETED)
             return
         maker = subjects.source_maker(spooled.source_id)
-        await self._events.store(spooled.address, spooled.event, spooled.body, maker=maker, patience_s=STORE_SECONDS)
+        await self._events.store(
+            spooled.address, spooled.event, spooled.body, maker=maker, patience_s=STORE_SECONDS, tells_failure=False
+        )
 
     async def _is_deleted(self, spooled: Spooled) -> bool:
         try:
