@@ -395,7 +395,9 @@ def test_opentelemetrys_variables_say_where_traces_go(data_dir, variables, endpo
     assert (f"traces to {endpoint}" in settings.describe()) == (endpoint is not None)
 
 
-@pytest.mark.parametrize("text", ["collector:4317", "collector", "grpc://u:planted@collector", "http://", "http://a:x"])
+@pytest.mark.parametrize(
+    "text", ["collector:4317", "collector", "grpc://u:planted@collector", "http://", "http://a:x", "http://[::1"]
+)
 def test_an_endpoint_that_is_no_url_is_named(data_dir, text):
     """Before anything is started."""
     with pytest.raises(ConfigError, match="accepted is the http:// or https:// URL of an OpenTelemetry") as caught:

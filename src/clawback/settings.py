@@ -424,20 +424,20 @@ def find_trace_endpoint(environment: Mapping[str, str]) -> str | None:
     off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if off or environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
         return None
-    for name in TRACE_VARIABLES:
-        if endpoint := environment.get(name, ""):
-            url = urlsplit(endpoint)
-            try:
-                host = _reachable(url.hostname or "") + (f":{url.port}" if url.port else "")
-            except ValueError:
-                host = ""
-            if url.scheme not in ("http", "https") or not host:
-                raise ConfigError(
-                    f"{name}: read '{_without_userinfo(endpoint)}'; accepted is the http:// or https:// URL of an"
-                    " OpenTelemetry collector, such as http://127.0.0.1:4318"
-                )
-            return f"{url.scheme}://{host}"
-    return None
+    name = next((name for name in TRACE_VARIABLES if environment.get(name)), None)
+    if name is None:
+        return None
+    try:
+        url = urlsplit(environment[name])
+        host = _reachable(url.hostname or "") + (f":{url.port}" if url.port else "")
+    except ValueError:
+        url, host = urlsplit(""), ""
+    if url.scheme not in ("http", "https") or not host:
+        raise ConfigError(
+            f"{name}: read '{_without_userinfo(environment[name])}'; accepted is the http:// or https:// URL of an"
+            " OpenTelemetry collector, such as http://127.0.0.1:4318, or set OTEL_TRACES_EXPORTER=none"
+        )
+    return f"{url.scheme}://{host}"
 
 
 def _parse(setting: Setting, reading: _Reading) -> Any:  # noqa: ANN401 - a setting's type is its parser's

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from browsing import Browser, hidden_fields
 from channel.claude import Claude
 from clawback.model import Scheme
 from clawback.operations.source_rules import _MADE_BY_SENDER
+from collector import Collector, collecting
 from legacy import LegacyClient
 from processes import CLAWBACK, Server, Token, environment, processes_of
 from senders import SENDERS
@@ -47,6 +49,13 @@ def spellings(planted: str) -> set[bytes]:
     if planted.startswith("whsec_"):
         ways.add(planted.removeprefix("whsec_").encode())
     return ways
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Where traces are sent."""
+    with collecting() as collector:
+        yield collector
 
 
 class Run:
@@ -128,14 +137,15 @@ class Run:
         }
 
 
-async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tmp_path):
-    """At least 50, of every kind, through every door; none in a log, an answer, a file, NATS or the process list."""
+async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tmp_path, collector):
+    """At least 50, of every kind, through every door; none in a log, a trace, an answer, a file, NATS or a process."""
     run = Run(own_server, tmp_path / "person")
     run.home.mkdir()
     github = run.home / "github-client-secret"
     github.write_text(run.plant("client secret at GitHub", f"canary-{secrets.token_hex(12)}"))
     github.chmod(0o600)
     settings = {"CLAWBACK_GITHUB_CLIENT_ID": "id", "CLAWBACK_GITHUB_CLIENT_SECRET_FILE": str(github)}
+    settings |= collector.variables
     await asyncio.to_thread(own_server.start, **settings)
     run.master_keys()
     run.plant("password of NATS", json.loads((own_server.data_dir / "nats/credentials.json").read_text())["password"])
@@ -152,8 +162,10 @@ async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tm
     await send_webhooks(run, dict(list(urls.items())[::4]))
     run.look_at_processes("at the end")
     await asyncio.to_thread(own_server.stop)
+    run.said["traces"] = collector.raw.decode("latin-1")
 
     assert len(run.planted) >= 50
+    assert len(collector.spans) >= 50
     assert run.found() == []
     for path in run.homes_of_secrets():
         content = path.read_bytes()
