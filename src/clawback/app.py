@@ -58,6 +58,7 @@ from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import Address, TokenRecord
 from clawback.operations import Caller, Services, perform
 from clawback.protocols import GuardedHttp, GuardedWebSocket
+from clawback.request_log import RequestLog
 from clawback.scrape import Scrape, build_metrics
 from clawback.sessions.dispatcher import Client, Dispatcher, settle_kept_acks
 from clawback.sessions.errands import Errands
@@ -105,7 +106,7 @@ class Application:
         self.bridge = bridge
         self.feed = feed
         self._webhooks = webhooks
-        self._site = site
+        self._site = RequestLog(site)
 
     async def __call__(self, scope: Message, receive: Message, send: Message) -> None:
         """Serve one request or WebSocket."""

@@ -8,6 +8,7 @@ operations. What may be sent when is the lane's business, who is active that of 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
@@ -489,16 +490,37 @@ class Bridge:
             if isinstance(request, wire.Response):
                 await connection.send(request)
                 continue
-            try:
-                data = await self._operate(connection, request)
-                await connection.send(wire.Response(request.request_id, data))
-            except ClawbackError as error:
-                await connection.send(wire.Response(request.request_id, None, str(error)))
-            except Exception:
-                # A bug in one operation must not end the session that asked for it.
-                log.exception("request %s failed", type(request).__name__)
-                sorry = "the server had an error; its log says more"
-                await connection.send(wire.Response(request.request_id, None, sorry))
+            await self._carry_out(connection, request)
+
+    async def _carry_out(self, connection: Connection, request: wire.Request) -> None:
+        """Do what was asked, answer it, and write the line about it."""
+        started = time.monotonic()
+        outcome = "failed"
+        try:
+            data = await self._operate(connection, request)
+            await connection.send(wire.Response(request.request_id, data))
+            outcome = "done"
+        except ClawbackError as error:
+            outcome = "refused"
+            await connection.send(wire.Response(request.request_id, None, str(error)))
+        except Exception:
+            # A bug in one operation must not end the session that asked for it.
+            log.exception("request %s failed", type(request).__name__)
+            sorry = "the server had an error; its log says more"
+            await connection.send(wire.Response(request.request_id, None, sorry))
+        finally:
+            log.info(
+                "answered",
+                extra={
+                    "action": "request",
+                    "request": request.__struct_config__.tag,
+                    "profile": connection.address.profile_id,
+                    "tag": connection.address.tag,
+                    "connection": connection.id,
+                    "outcome": outcome,
+                    "duration_ms": round((time.monotonic() - started) * 1000, 1),
+                },
+            )
 
     async def _settle(self, connection: Connection, ack: wire.Ack) -> None:
         """End what a connection acks that is not active; until NATS answers, because an ack may not be given up."""
