@@ -7,6 +7,7 @@ from clawback.model import MAX_NESTED
 from github import make_source, post
 from legacy import LegacyClient
 from processes import CLAWBACK, environment
+from waiting import eventually
 
 STORM = 50
 
@@ -36,7 +37,13 @@ async def test_fifty_interrupts_in_one_event(server, token, http, tmp_path):
             assert last["meta"]["event_id"] == event_id
             text, failed = await claude.call("event_ack", event_id=event_id, summary="done")
             assert not failed, text
-        history = json.loads((await claude.call("event_history", limit=100))[0])
+
+        async def recorded():
+            history = json.loads((await claude.call("event_history", limit=100))[0])
+            return history if len(history) == len(acked) else None
+
+        # An ack is Claude's at once; that the last event has ended is the server's to say.
+        history = await eventually(recorded)
         seen = [(each["meta"]["event_id"], each["meta"].get("resumed")) for each in claude.events]
 
     assert seen == expected
