@@ -38,6 +38,7 @@ from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons, now_utc
 from clawback.errors import ConfigError, RecordUnreadable
 from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.damage import Damage
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
 from clawback.fabric.feed import Feed
@@ -242,7 +243,12 @@ async def open_application(
                 build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
             ]
             site = build_site(
-                fabric, *rooms, show_missing=partial(show_missing, Place(settings.public_url)), spool=spool, room=room
+                fabric,
+                *rooms,
+                show_missing=partial(show_missing, Place(settings.public_url)),
+                spool=spool,
+                room=room,
+                damage=await _opened(Damage(fabric, shards)),
             )
             yield Application(webhooks, bridge, site, feed), registry
         finally:

@@ -53,6 +53,12 @@ CRON_LATENESS = Histogram(
 
 RECONNECTS = Counter("clawback_nats_reconnects_total", "Times that a lost connection to NATS was made anew.")
 
+NATS_LOST = Gauge(
+    "clawback_nats_lost_bytes",
+    "What NATS could not read of its own files when it started, by stream; absent where it read everything.",
+    ["stream"],
+)
+
 SPOOLED = Counter("clawback_spooled_total", "Webhooks that were kept on the disk because NATS was away.")
 
 SPOOL_EVENTS = Gauge("clawback_spool_events", "Events in the spool of this server.")

@@ -15,6 +15,7 @@ from clawback import __version__
 from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES
 from clawback.fabric.connection import Fabric
+from clawback.fabric.damage import Damage
 from clawback.fabric.room import Room
 from clawback.problems import CONTENT_TYPE, build_problem
 from clawback.webhooks.spool import Spool
@@ -28,6 +29,7 @@ def build_site(
     show_missing: Callable[[], Response[str]],
     spool: Spool | None = None,
     room: Room | None = None,
+    damage: Damage | None = None,
 ) -> Litestar:
     """
     Build the Litestar application over the server's fabric, with the routers of other rooms.
@@ -46,8 +48,8 @@ def build_site(
     )
     async def readyz() -> Response[dict[str, str]]:
         reason = await fabric.check() or (await room.problem() if room is not None else None)
-        kept = spool.describe() if spool is not None else None
-        also = {} if kept is None else {"spool": kept}
+        known = {"spool": spool and spool.describe(), "damage": damage and damage.describe()}
+        also = {name: sentence for name, sentence in known.items() if sentence}
         if reason is None:
             return Response({"status": "ready", **also})
         return Response({"status": "unavailable", "reason": reason, **also}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
