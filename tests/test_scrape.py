@@ -11,6 +11,7 @@ from litestar import Litestar
 from clawback import scrape
 from clawback.fabric import depths
 from clawback.fabric.depths import read_depths
+from clawback.fabric.room import DiskRoom
 from clawback.model import Address, Priority
 from clawback.scrape import Scrape, build_metrics
 from clawback.settings import load_settings
@@ -87,11 +88,11 @@ async def test_metrics_are_not_for_the_world_behind_a_proxy(web, header):
         ("192.0.2.7", "", "Bearer \xff", 401),
     ],
 )
-async def test_metrics_are_for_the_bearer_of_the_token(house, fabric, client, proxies, authorization, status):
+async def test_metrics_are_for_the_bearer_of_the_token(house, fabric, tmp_path, client, proxies, authorization, status):
     """From anywhere; without it for this machine, unless a proxy is configured. Nobody is told what would be right."""
     variables = {"CLAWBACK_METRICS_TOKEN": TOKEN} | ({"CLAWBACK_TRUSTED_PROXIES": proxies} if proxies else {})
     settings = load_settings({}, variables)
-    look = Scrape(fabric, house.servers[0].bridge, house.servers[0].registry.install.shards)
+    look = Scrape(fabric, house.servers[0].bridge, house.servers[0].registry.install.shards, DiskRoom(tmp_path))
     page = build_metrics(look, settings.metrics_token, settings.trusted_proxies)
     transport = httpx.ASGITransport(Litestar([page]), client=client and (client, 1234))
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}

@@ -240,7 +240,7 @@ async def open_application(
             rooms: list[ControllerRouterHandler] = [
                 build_api(services, gate, feed),
                 *_build_pages(settings, fabric, gate, services, feed),
-                build_metrics(Scrape(fabric, bridge, shards), settings.metrics_token, settings.trusted_proxies),
+                build_metrics(Scrape(fabric, bridge, shards, room), settings.metrics_token, settings.trusted_proxies),
             ]
             site = build_site(
                 fabric,

@@ -79,6 +79,11 @@ SESSIONS = Gauge(
 
 NATS_UP = Gauge("clawback_nats_up", "1 while NATS can be used, 0 while it cannot: /readyz says why.")
 
+ROOM = Gauge(
+    "clawback_room_bytes",
+    "What new events may still take of the disk, or of what NATS allows; NaN where nothing tells.",
+)
+
 QUEUE_EVENTS = Gauge(
     "clawback_queue_events",
     "Events that wait at an address or are held there; `tag` is empty for untagged sessions.",

@@ -8,6 +8,7 @@ machine, every request of the world comes from loopback.
 import asyncio
 import hmac
 import logging
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -24,6 +25,7 @@ from clawback.api.answers import Problem
 from clawback.errors import Unavailable
 from clawback.fabric.connection import Fabric
 from clawback.fabric.depths import Depths, read_depths
+from clawback.fabric.room import Room
 from clawback.problems import CONTENT_TYPE
 from clawback.sessions.socket import Bridge
 from clawback.settings import Network
@@ -46,8 +48,9 @@ log = logging.getLogger("clawback")
 class Scrape:
     """Looks up what nobody counts, at most every LOOK_SECONDS."""
 
-    def __init__(self, fabric: Fabric, bridge: Bridge, shards: int) -> None:
+    def __init__(self, fabric: Fabric, bridge: Bridge, shards: int, room: Room) -> None:
         self._fabric = fabric
+        self._room = room
         self._bridge = bridge
         self._shards = shards
         self._turn = asyncio.Lock()
@@ -58,6 +61,8 @@ class Scrape:
         for role, number in self._bridge.roles.items():
             metrics.SESSIONS.labels(role).set(number)
         metrics.NATS_UP.set(await self._fabric.check() is None)
+        await self._room.problem()
+        metrics.ROOM.set(math.nan if self._room.left is None else self._room.left)
         async with self._turn:
             now = asyncio.get_running_loop().time()
             if now - self._looked_at < LOOK_SECONDS:

@@ -1,6 +1,7 @@
 """A disk that fills up: new events are refused in time, and what waits can still be worked off."""
 
 import json
+import math
 import shutil
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -199,6 +200,11 @@ class Sender:
             assert (await self.peer.ack(event["id"]))["settled"]
             self.acked.append(event["id"])
 
+    async def left(self) -> float:
+        """Read what new events may still take, from the metrics."""
+        text = (await self._web.get("/metrics")).text
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("clawback_room_bytes "))
+
     async def ready(self, server: int = 0) -> tuple[int, str | None]:
         """Ask a server whether events are taken; the status and the reason why not."""
         answer = await self._web.get(f"{self.house.servers[server].url}/readyz")
@@ -232,7 +238,9 @@ async def test_what_a_nats_allows_is_not_used_up_by_new_events(tmp_path, nats, s
     natsd = Natsd(tmp_path / "natsd", **nats)
     natsd.start()
     async with sending(natsd, tmp_path / "data", servers=2, **settings) as sender:
+        empty = await sender.left()
         refused, red, others = await sender.fill(), await sender.ready(), await sender.ready(1)
+        full = await sender.left()
         waiting = await sender.house.stored()
         await sender.drain(len(sender.accepted))
         green = await eventually(lambda: _is_green(sender))
@@ -242,6 +250,8 @@ async def test_what_a_nats_allows_is_not_used_up_by_new_events(tmp_path, nats, s
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
     assert "no room" in refused.json()["detail"]
+    assert LIMIT // 2 < empty < LIMIT * 0.9
+    assert full == 0
     assert red[0] == others[0] == 503
     assert f"of the 16 MiB that {named} allows" in red[1]
     assert "let sessions work off what waits" in red[1]
@@ -257,7 +267,7 @@ async def test_a_nats_that_is_full_where_no_bound_is_known_is_red_until_it_has_r
     natsd = Natsd(home, max_file_store=LIMIT)
     natsd.start()
     async with sending(natsd, tmp_path / "data") as sender:
-        refused, red = await sender.fill(), await sender.ready()
+        refused, red, left = await sender.fill(), await sender.ready(), await sender.left()
         still_red = await sender.ready()
         natsd.stop()
         natsd = _larger(natsd, 2 * LIMIT)
@@ -266,6 +276,7 @@ async def test_a_nats_that_is_full_where_no_bound_is_known_is_red_until_it_has_r
         await sender.drain(len(sender.accepted))
     natsd.stop()
 
+    assert math.isnan(left)
     assert "nats_max_bytes is unset" in caplog.text
     assert refused.status_code == 503
     assert red[0] == still_red[0] == 503

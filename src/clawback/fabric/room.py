@@ -36,7 +36,13 @@ log = logging.getLogger("clawback.fabric")
 
 
 class Room(ABC):
-    """What both kinds of room have in common: when they are looked at anew."""
+    """
+    What both kinds of room have in common: when they are looked at anew.
+
+    `left` is what new events may still take, in bytes, at the last look; None where nobody knows.
+    """
+
+    left: int | None = None
 
     def __init__(self) -> None:
         self._reserve = RESERVE_BYTES
@@ -78,6 +84,7 @@ class DiskRoom(Room):
 
     async def _look(self) -> str | None:
         free = shutil.disk_usage(self._directory).free
+        self.left = max(0, free - RESERVE_BYTES)
         if free >= RESERVE_BYTES:
             return None
         return (
@@ -98,6 +105,11 @@ class Bound(NamedTuple):
     def reserve(self) -> int:
         """What new events leave free of it."""
         return min(RESERVE_BYTES, self.allowed // RESERVE_SHARE)
+
+    @property
+    def left(self) -> int:
+        """What they may still take; less than nothing where they took more."""
+        return self.allowed - self.reserve - self.used
 
 
 class NatsRoom(Room):
@@ -137,8 +149,9 @@ class NatsRoom(Room):
             return self._problem
         bounds = self._bounds(info)
         self._reserve = min((bound.reserve for bound in bounds), default=RESERVE_BYTES)
+        self.left = max(0, min(bound.left for bound in bounds)) if bounds else None
         for bound in bounds:
-            if bound.used > bound.allowed - bound.reserve:
+            if bound.left < 0:
                 return (
                     f"NATS stores {bound.used // MIB} MiB of the {bound.allowed // MIB} MiB that {bound.name} allows,"
                     f" and new events leave {bound.reserve // MIB} MiB of them free: let sessions work off what waits,"
