@@ -261,6 +261,22 @@ async def test_what_a_nats_allows_is_not_used_up_by_new_events(tmp_path, nats, s
     assert sender.acked == sender.accepted
 
 
+async def test_the_spool_takes_what_a_full_nats_does_not(tmp_path):
+    """Where it is on; what it took comes through in its place once sessions made room."""
+    natsd = Natsd(tmp_path / "natsd", max_file_store=LIMIT)
+    natsd.start()
+    settings = {"nats_max_bytes": LIMIT, "spool": True, "spool_max_bytes": 2 * MIB}
+    async with sending(natsd, tmp_path / "data", **settings) as sender:
+        refused = await sender.fill()
+        spooled = len(sender.accepted) - await sender.house.stored()
+        await sender.drain(len(sender.accepted))
+    natsd.stop()
+
+    assert refused.status_code == 503
+    assert spooled >= 10
+    assert sender.acked == sender.accepted
+
+
 async def test_a_nats_that_is_full_where_no_bound_is_known_is_red_until_it_has_room(tmp_path, caplog):
     """The start warns of it; then NATS alone knows, and refuses what sessions store as well: the sentence says so."""
     home = tmp_path / "natsd"
