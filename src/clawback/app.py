@@ -37,6 +37,7 @@ from clawback.api import build_api
 from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons, now_utc
 from clawback.errors import ConfigError, RecordUnreadable
+from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric, NatsAuth
 from clawback.fabric.damage import Damage
 from clawback.fabric.embedded import EmbeddedNats
@@ -226,6 +227,7 @@ async def open_application(
         )
         relay = await _open_relay(fabric, events, crons)
         background |= {
+            _keep_running("read the ledger", ledger.keep_reading([subjects.event_stream(k) for k in range(shards)])),
             _keep_running("renew leases", presence.renew()),
             _keep_running("sweep lines", lines.keep_sweeping()),
             _keep_running("relay", relay.run()),
@@ -234,8 +236,6 @@ async def open_application(
             _keep_running("write refusals", refusals.write()),
             _keep_running("forget expired secrets", keep_forgetting(registry)),
         }
-        if settings.nats_url is None:
-            background.add(_keep_running("read the ledger", ledger.keep_reading()))
         try:
             rooms: list[ControllerRouterHandler] = [
                 build_api(services, gate, feed),

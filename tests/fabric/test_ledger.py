@@ -1,19 +1,24 @@
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clawback.errors import Unavailable
 from clawback.fabric import ledger as ledger_module
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
+from clawback.fabric.connection import PAGE_MESSAGES, Fabric
 from clawback.fabric.events import EventStore
-from clawback.fabric.ledger import MAX_BATCH, WORTH_A_BATCH, Ledger
+from clawback.fabric.ledger import MAX_BATCH, WORTH_A_BATCH, Ledger, _Memory
 from clawback.model import Address, Event, Origin, Priority, new_id, random_id
 from waiting import eventually
+
+STREAMS = ["EVT0"]
 
 
 async def test_what_was_noted_was_seen(fabric):
@@ -134,7 +139,7 @@ def reading(*ledgers: Ledger) -> Iterator[None]:
     """Let ledgers read while the block runs."""
     with ExitStack() as stack:
         for each in ledgers:
-            stack.callback(asyncio.create_task(each.keep_reading()).cancel)
+            stack.callback(asyncio.create_task(each.keep_reading(STREAMS)).cancel)
         yield
 
 
@@ -167,7 +172,7 @@ async def fill(fabric: Fabric, number: int) -> None:
 
 
 async def test_without_reading_every_look_up_asks(server):
-    """With a NATS of somebody else's nothing is answered from memory, whatever was noted here."""
+    """Nothing is answered from memory then, whatever was noted here."""
     server.ledger.note("p", "evt_1")
     await server.ledger.drain()
 
@@ -190,15 +195,15 @@ async def test_what_is_new_asks_nothing_and_what_was_seen_is_confirmed(server, n
 async def test_a_duplicate_is_found_while_the_ledger_is_being_read(server, monkeypatch):
     """Until the last page is read every look-up asks, for the first page's entries and for the last's."""
     await fill(server.fabric, 1300)
-    pages, page_read, go_on = server.fabric.pages, asyncio.Event(), asyncio.Event()
+    page, page_read, go_on = server.fabric.page, asyncio.Event(), asyncio.Event()
 
-    async def held_pages(*arguments, **options):
-        async for page in pages(*arguments, **options):
-            yield page
-            page_read.set()
+    async def held_page(*arguments, **options):
+        if page_read.is_set():
             await go_on.wait()
+        page_read.set()
+        return await page(*arguments, **options)
 
-    monkeypatch.setattr(server.fabric, "pages", held_pages)
+    monkeypatch.setattr(server.fabric, "page", held_page)
     with reading(server.ledger):
         await page_read.wait()
         meanwhile = [await server.asks("p", each) for each in ("evt_0", "evt_1299", "evt_new")]
@@ -243,7 +248,7 @@ async def test_what_waits_to_be_written_when_a_memory_is_made_is_in_it(server, m
 
 async def test_another_servers_delivery_is_one_event_before_and_after_it_is_read(server, monkeypatch):
     """The window of message ids has it until the next reading, though it was acked; then the ledger has it."""
-    monkeypatch.setattr(ledger_module, "READ_AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(ledger_module, "READ_AGAIN_SECONDS", 2.0)
     elsewhere, event = Ledger(server.fabric), a_delivery()
     with reading(server.ledger):
         await eventually(server.answers_from_memory)
@@ -255,6 +260,64 @@ async def test_another_servers_delivery_is_one_event_before_and_after_it_is_read
 
         assert (first, unread, again) == (True, (False, 0), False)
         await eventually(lambda: server.ledger.seen("p", "evt_other"))
+
+
+@pytest.mark.parametrize("burst", [1, 3 * WORTH_A_BATCH])
+async def test_what_other_servers_write_in_between_is_read(fresh_natsd, monkeypatch, burst):
+    """Two servers that write at the same time come to know all of each other's entries, and hardly read their own."""
+    fabrics = [await Fabric.open(fresh_natsd.auth, name="server") for _ in range(2)]
+    await fabrics[0].keep_layout(1)
+    servers = [Server(fabric, monkeypatch) for fabric in fabrics]
+    read: list[str] = []
+    for number, fabric in enumerate(fabrics):
+
+        async def noted_page(*arguments, page=fabric.page, own=f"evt_{number}_", **options):
+            found = await page(*arguments, **options)
+            read.extend(each.subject for each in found if own in each.subject)
+            return found
+
+        monkeypatch.setattr(fabric, "page", noted_page)
+    with reading(*(server.ledger for server in servers)):
+        for server in servers:
+            await eventually(server.answers_from_memory)
+        names = [[f"evt_{n}_{k}" for k in range(10 * burst)] for n in range(2)]
+        for start in range(0, 10 * burst, burst):
+            for server, own in zip(servers, names, strict=True):
+                for name in own[start : start + burst]:
+                    server.ledger.note("p", name)
+                await server.ledger.written("p", own[start])
+        await asyncio.gather(*(server.ledger.drain() for server in servers))
+
+        def all_known() -> bool:
+            subjects_ = [f"seen.p.{name}" for own in names for name in own]
+            return all(server.ledger._remembers(each) for server in servers for each in subjects_)
+
+        await eventually(all_known)
+        for server in servers:
+            await eventually(server.answers_from_memory)
+    for fabric in fabrics:
+        await fabric.close()
+
+    # One of which NATS had not told yet that it is written may be among what is read.
+    assert len(read) < len(names[0])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 6)), max_size=30))
+def test_a_memory_is_whole_up_to_the_first_entry_that_is_missing(steps):
+    """Whatever was written here or read, in whatever order."""
+    memory, covered = _Memory(1, 0.0), set[int]()
+    for is_read, first, more in steps:
+        if is_read:
+            sequence = memory.sequence + 1 + more
+            memory.read_up_to(sequence)
+            covered |= set(range(sequence + 1))
+        elif not covered & set(range(first, first + more + 1)):
+            memory.cover(first, first + more)
+            covered |= set(range(first, first + more + 1))
+        missing = next(n for n in itertools.count(1) if n not in covered)
+
+        assert memory.sequence == missing - 1
+        assert memory.gap == min([PAGE_MESSAGES, *(n - missing for n in covered if n > missing)])
 
 
 async def test_a_reading_counts_for_a_while_only(server, monkeypatch):
@@ -272,15 +335,13 @@ async def test_a_kill_of_nats_makes_no_second_event_of_another_servers_delivery(
     with reading(server.ledger):
         await eventually(server.answers_from_memory)
         await deliver(server.fabric, elsewhere, event)
-        pages, go_on = server.fabric.pages, asyncio.Event()
+        page, go_on = server.fabric.page, asyncio.Event()
 
-        async def held_pages(stream, *arguments, **options):
-            if stream == "SEEN":
-                await go_on.wait()
-            async for page in pages(stream, *arguments, **options):
-                yield page
+        async def held_page(*arguments, **options):
+            await go_on.wait()
+            return await page(*arguments, **options)
 
-        monkeypatch.setattr(server.fabric, "pages", held_pages)
+        monkeypatch.setattr(server.fabric, "page", held_page)
         fresh_natsd.restart()
         await eventually(lambda: server.fabric.generation == 2 and server.fabric.problem() is None, 10.0)
         again = await deliver(server.fabric, server.ledger, event)
@@ -379,14 +440,18 @@ async def test_an_entry_that_cannot_be_written_holds_its_event_back(fresh_fabric
     assert await fresh_fabric.get("SEEN", subject=f"seen.{profile_id}.evt_a") is not None
 
 
-async def test_an_entry_that_a_killed_server_left_out_is_made_up_for(fresh_fabric):
-    """A server that knows the whole ledger writes what it misses of an event, before that leaves its stream."""
-    ledger, profile_id = Ledger(fresh_fabric), random_id(16)
-    reading = asyncio.create_task(ledger.keep_reading())
-    await eventually(lambda: ledger._is_new(f"seen.{profile_id}.evt_left"))
-    await ledger.written(profile_id, "evt_left")
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
+@pytest.mark.parametrize("knows", [True, False], ids=["that knows the ledger", "that has to ask"])
+async def test_an_entry_that_a_killed_server_left_out_is_made_up_for(server, knows):
+    """A server writes what is missing of an event before that leaves its stream, once, and nothing that is there."""
+    ledger, other = server.ledger, Ledger(server.fabric)
+    other.note("p", "evt_there")
+    await other.drain()
+    with reading(*[ledger] * knows):
+        if knows:
+            await eventually(ledger._is_complete)
+        for name in ("evt_left", "evt_there", "evt_left"):
+            await ledger.written("p", name)
     await ledger.drain()
+    found = [await server.fabric.get("SEEN", subject=f"seen.p.{name}") for name in ("evt_there", "evt_left")]
 
-    assert await fresh_fabric.get("SEEN", subject=f"seen.{profile_id}.evt_left") is not None
+    assert [each.sequence for each in found] == [1, 2]

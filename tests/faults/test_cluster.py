@@ -7,9 +7,11 @@ has one, and fifty are asked for where FAULT_ROUNDS asks for more than it has.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
+from clawback.errors import Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric
 from clawback.fabric.registry import DEFAULT_SHARDS
@@ -76,6 +78,28 @@ async def test_a_rolling_restart_is_noticed_by_nobody(flow, cluster, server):
 
     assert await flow.finish() == []
     assert {entry.attempt for entry in flow.entries if isinstance(entry, Shown)} == {1}
+
+
+async def test_deliveries_are_looked_up_where_a_node_can_restart_unnoticed(cluster):
+    """A stream is never taken for one that goes with the connection, not even on the node that has its only copy."""
+    await eventually(cluster.is_whole, WHOLE_SECONDS)
+    found = []
+    for node in cluster.nodes.values():
+        fabric = await Fabric.open(node.auth, name="tests")
+        await eventually(partial(has_layout, fabric), WHOLE_SECONDS)
+        found.append(await fabric.is_alone_with("SEEN"))
+        await fabric.close()
+
+    assert found == [False] * 3
+
+
+async def has_layout(fabric):
+    """Try to make the streams; not yet while the nodes elect who is to say."""
+    try:
+        await fabric.keep_layout(1)
+    except Unavailable:
+        return False
+    return True
 
 
 async def leader_of(cluster, stream):

@@ -638,6 +638,16 @@ class Fabric:
         page, _ = await self._get_page(stream, {"seq": 1, "next_by_subj": subject_filter, "batch": 1})
         return page[0] if page else None
 
+    async def page(self, stream: str, subject_filter: str, *, first: int, most: int = PAGE_MESSAGES) -> list[Stored]:
+        """
+        Read the oldest messages from the sequence `first` on whose subject matches; none where there are none any more.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        page, _ = await self._get_page(stream, {"seq": first, "next_by_subj": subject_filter, "batch": most})
+        return page
+
     async def get_many(self, stream: str, subject_filter: str) -> list[Stored]:
         """
         Read every message whose subject matches, oldest first.
@@ -733,6 +743,23 @@ class Fabric:
         reason = answer.get("error", {}).get("description")
         if reason is not None and "no message found" not in reason:
             raise Unavailable(f"NATS did not delete sequence {sequence} of {stream}: {reason}")
+
+    async def is_alone_with(self, stream: str) -> bool:
+        """
+        Tell whether a stream is on the one server that this connection leads to, so that its restart ends this too.
+
+        Not so in a cluster, and where a leaf passes on what is for another server.
+
+        Raises:
+            Unavailable: NATS does not answer, or has no such stream.
+        """
+        answer = await self.api(f"STREAM.INFO.{stream}", {})
+        if error := answer.get("error"):
+            raise Unavailable(f"NATS does not tell of stream {stream}: {error.get('description')}")
+        cluster = answer.get("cluster") or {}
+        # nats-py keeps what the server said of itself, and hands out only parts of it.
+        name = self._client._server_info.get("server_name")  # noqa: SLF001
+        return name is not None and "name" not in cluster and cluster.get("leader") == name
 
     async def counts(self, stream: str, subject_filter: str) -> dict[str, int]:
         """

@@ -296,10 +296,7 @@ class EventStore:
             Unavailable: not yet, as NATS does not take the ledger's entry.
         """
         if event.delivery_id is not None:
-            # What a cron stored comes again by itself if its server is killed, and to another server: it must find the
-            # entry. A webhook is spared the second write: it comes again only if its sender has reason to.
-            surely = event.origin is Origin.CRON
-            await self._ledger.written(address.profile_id, event.id, surely=surely)
+            await self._ledger.written(address.profile_id, event.id)
 
     async def bury(self, address: Address, event: Event, body: bytes, *, reason: str) -> None:
         """

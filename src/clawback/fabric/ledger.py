@@ -5,28 +5,35 @@ The streams' own window of message ids does not do: it is two hours long, and an
 when NATS restarts. An entry is written after the event was stored and its sender was answered, and before the event's
 end takes it out of its stream (`written`): until then a restarted NATS finds its id there.
 
-A look-up costs a webhook an exchange with NATS, and nearly all of them find nothing. Where NATS is the server's own
-they are spared: its data directory admits one server, so what is in the ledger was either there when `keep_reading`
-read it, or was noted here. Both are kept in memory as hashes, and a webhook whose hash is not among them is new.
-Everything else is looked up as ever: a hash that is known (two texts may share one, and entries expire), and all of
-them while the memory is not complete, which is from each (re)connect until the stream was read anew.
+A look-up costs a webhook an exchange with NATS, and nearly all of them find nothing. They are spared where a memory of
+the ledger and the window tell as much. The memory is hashes of its entries: those noted here, and those of other
+servers, read every second. What is among them is looked up as ever (two texts may share a hash, and entries expire).
+What is not, was not accepted before the last reading began, and what was accepted since, the window refuses. It must
+not have forgotten it meanwhile, which it does when NATS restarts:
 
-Should somebody point a second server at that NATS after all, then what it accepted since the last reading is missing
-here. Readings are repeated, and count for a quarter of the window of message ids: the window refuses those. Only a
-restart of NATS empties it, and that ends our connection and with it the memory. With a NATS of somebody else's nobody
-calls `keep_reading`, and each webhook is looked up: in a cluster the restart of the one server that has the stream is
-not seen from a connection to another, and a server that was cut off may write its entries long after.
+  * NATS is one server, and we are connected to it and not to a leaf or a neighbour of it. Then its restart ends our
+    connection. `_read` asks, and reads nothing otherwise: in a cluster the one server that has the stream can restart
+    without any sign of it on a connection to another.
+  * With the connection the memory ends, at once. What came over the new one is looked up until all was read anew; and
+    what was decided by the old memory was published over the old connection, which does not reach a restarted NATS.
+  * Whoever ends an event makes sure of its entry first, whichever server accepted it. So what is no more in its stream
+    when NATS restarts is in the ledger that is read then.
+
+A reading counts for TRUSTED_SECONDS by the time of day: a process that was stopped, or suspended with its machine,
+knows nothing new. See ADR 0007.
 """
 
 import asyncio
 import logging
 import math
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import BatchMessage, Fabric
+from clawback.fabric.connection import PAGE_MESSAGES, BatchMessage, Fabric
 
 _STREAM = "SEEN"
 
@@ -45,8 +52,8 @@ WRITTEN_SECONDS = 5.0
 
 RETRY_SECONDS = 0.25
 
-READ_AGAIN_SECONDS = 10 * 60
-TRUSTED_SECONDS = 30 * 60
+READ_AGAIN_SECONDS = 1.0
+TRUSTED_SECONDS = 5.0
 """How long a reading counts; see above. Far below the window of the event streams, which is 2 hours."""
 
 FORGET_SECONDS = 24 * 3600
@@ -62,25 +69,59 @@ log = logging.getLogger("clawback.fabric")
 
 
 class _Memory:
-    """Hashes of the ledger's entries up to a sequence, as read over one connection, and of what was noted since."""
+    """
+    Hashes of the ledger's entries, as read over one connection or noted since.
+
+    `sequence` is that up to which all of them are in it. What this server writes is covered without being read.
+    """
 
     def __init__(self, generation: int, made_at: float) -> None:
         self.generation = generation
         self.made_at = made_at
         self.sequence = 0
-        # When the last reading that reached the end began; what another server wrote after it may be missing.
+        # The time of day when the last reading that reached the end began; what others wrote after it may be missing.
         self.complete_at = -math.inf
-        self.full = False
+        # Whether nothing is to be had from it: it would be too large, or NATS can restart unnoticed.
+        self.given_up = False
         self._hashes: set[int] = set()
+        self._ahead: dict[int, int] = {}
+        """First and last sequence of what this server wrote beyond a gap, which others filled."""
 
     def add(self, subject: str) -> None:
+        if self.given_up:
+            return
         self._hashes.add(hash(subject))
         if len(self._hashes) > MAX_REMEMBERED:
-            self.full = True
-            self._hashes.clear()
+            log.info("the ledger has more than %d entries: every webhook is looked up in it", MAX_REMEMBERED)
+            self.give_up()
 
-    def excludes(self, subject: str) -> bool:
-        return not self.full and hash(subject) not in self._hashes
+    def give_up(self) -> None:
+        self.given_up = True
+        self._hashes.clear()
+        self._ahead.clear()
+
+    def includes(self, subject: str) -> bool:
+        return hash(subject) in self._hashes
+
+    def cover(self, first: int, last: int) -> None:
+        """Note that all entries from one sequence to another are in it."""
+        if self.given_up:
+            return
+        self._ahead[first] = last
+        while (last := self._ahead.pop(self.sequence + 1, 0)) > 0:
+            self.sequence = last
+
+    def read_up_to(self, sequence: int) -> None:
+        """Note that all entries up to a sequence are in it."""
+        ahead, self._ahead, self.sequence = self._ahead, {}, sequence
+        for first, last in sorted(ahead.items()):
+            if last > self.sequence:
+                self.cover(max(first, self.sequence + 1), last)
+
+    @property
+    def gap(self) -> int:
+        """How many sequences are missing before those that it has; at most a page, which is what it is after them."""
+        return min([PAGE_MESSAGES, *(first - self.sequence - 1 for first in self._ahead)])
 
 
 class Ledger:
@@ -107,7 +148,7 @@ class Ledger:
         subject = subjects.seen_subject(profile_id, event_id)
         if subject in self._unwritten:
             return True
-        if self._is_new(subject):
+        if self._is_complete() and not self._remembers(subject):
             return False
         return await self._fabric.get(_STREAM, subject=subject, timeout=timeout) is not None
 
@@ -115,26 +156,27 @@ class Ledger:
         """Remember that an event was accepted. Written in the background, as often as it takes."""
         subject = subjects.seen_subject(profile_id, event_id)
         self._unwritten[subject] = None
-        if self._memory is not None and not self._memory.full:
+        if self._memory is not None:
             self._memory.add(subject)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="ledger writer")
         if len(self._unwritten) >= MAX_BATCH:
             self._ripe.set()
 
-    async def written(self, profile_id: str, event_id: str, *, surely: bool = False) -> None:
+    async def written(self, profile_id: str, event_id: str) -> None:
         """
         Return when the ledger has an event that is about to leave its stream: now, for nearly all.
 
-        One that is known to be missing is written: the server that should have done so was killed first. With `surely`
-        one of which that is not known is written as well, maybe again: another server may still have to, or be dead.
+        One that is missing is written: the server that accepted it may still have to, or was killed first.
 
         Raises:
             Unavailable: NATS did not take it within WRITTEN_SECONDS; it is tried on.
         """
         subject = subjects.seen_subject(profile_id, event_id)
-        if self._is_new(subject) or (surely and not self._is_complete()):
-            self.note(profile_id, event_id)
+        if subject not in self._unwritten and not self._remembers(subject):
+            stored = None if self._is_complete() else await self._fabric.get(_STREAM, subject=subject)
+            if stored is None:
+                self.note(profile_id, event_id)
         try:
             async with asyncio.timeout(WRITTEN_SECONDS):
                 while subject in self._unwritten:
@@ -143,8 +185,8 @@ class Ledger:
         except TimeoutError as error:
             raise Unavailable(f"the ledger could not be written within {WRITTEN_SECONDS:g} s") from error
 
-    async def keep_reading(self) -> None:
-        """Answer from memory what can be, for ever. Only where NATS is this server's own: see above."""
+    async def keep_reading(self, event_streams: Sequence[str]) -> None:
+        """Answer from memory what can be, for ever. The windows of `event_streams` make up for what is not read yet."""
         reconnected = asyncio.Event()
 
         async def read_anew() -> None:
@@ -154,7 +196,7 @@ class Ledger:
         while True:
             reconnected.clear()
             try:
-                await self._read()
+                await self._read(event_streams)
             except Unavailable as error:
                 log.debug("the ledger will be read again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -177,37 +219,42 @@ class Ledger:
             await self._writer
         self._draining = False
 
-    def _is_new(self, subject: str) -> bool:
-        return self._memory is not None and self._memory.excludes(subject) and self._is_complete()
+    def _remembers(self, subject: str) -> bool:
+        """Whether the ledger has an entry, or is about to; others may be missing in a memory that is not complete."""
+        memory = self._memory
+        return memory is not None and memory.generation == self._fabric.generation and memory.includes(subject)
 
     def _is_complete(self) -> bool:
-        """Whether the memory has all that was noted anywhere."""
+        """Whether the memory has all that was written anywhere, up to some seconds ago."""
         memory = self._memory
         return (
             memory is not None
-            and not memory.full
+            and not memory.given_up
             and memory.generation == self._fabric.generation
-            and asyncio.get_running_loop().time() - memory.complete_at < TRUSTED_SECONDS
+            and 0 <= time.time() - memory.complete_at < TRUSTED_SECONDS
         )
 
-    async def _read(self) -> None:
+    async def _read(self, event_streams: Sequence[str]) -> None:
         """Take into memory what was written since the last reading; everything after a reconnect, and once a day."""
-        begun_at = asyncio.get_running_loop().time()
-        memory = self._memory
-        if memory is None or memory.generation != self._fabric.generation or begun_at - memory.made_at > FORGET_SECONDS:
+        memory, generation = self._memory, self._fabric.generation
+        if memory is None or memory.generation != generation or time.time() - memory.made_at > FORGET_SECONDS:
+            alone = [await self._fabric.is_alone_with(stream) for stream in (_STREAM, *event_streams)]
             # Not only what is new: a NATS that lost its newest entries gives their sequences to others.
-            memory = self._memory = _Memory(self._fabric.generation, begun_at)
+            memory = self._memory = _Memory(generation, time.time())
+            if not all(alone):
+                memory.give_up()
             for subject in self._unwritten:
                 memory.add(subject)
-        async for page in self._fabric.pages(_STREAM, subjects.SEEN_FILTER, first=memory.sequence + 1):
+        begun_at = time.time()
+        while not memory.given_up:
+            page = await self._fabric.page(_STREAM, subjects.SEEN_FILTER, first=memory.sequence + 1, most=memory.gap)
+            if not page:
+                memory.complete_at = begun_at
+                return
             for stored in page:
                 memory.add(stored.subject)
-            if memory.full:
-                log.info("the ledger has more than %d entries: every webhook is looked up in it", MAX_REMEMBERED)
-                return
-            memory.sequence = page[-1].sequence
+            memory.read_up_to(page[-1].sequence)
             await asyncio.sleep(PAGE_PAUSE_SECONDS)
-        memory.complete_at = begun_at
 
     async def _write(self) -> None:
         while self._unwritten:
@@ -226,11 +273,17 @@ class Ledger:
             await self._gather()
 
     async def _store(self, entries: list[str]) -> None:
+        # One that is made meanwhile reads them.
+        memory = self._memory
         if len(entries) >= WORTH_A_BATCH:
-            await self._fabric.batch([BatchMessage(subject) for subject in entries])
+            last = (await self._fabric.batch([BatchMessage(subject) for subject in entries])).sequence
+            if memory is not None:
+                memory.cover(last - len(entries) + 1, last)
             return
         for subject in entries:
-            await self._fabric.publish(subject, b"")
+            sequence = (await self._fabric.publish(subject, b"")).sequence
+            if memory is not None:
+                memory.cover(sequence, sequence)
 
     async def _gather(self) -> None:
         if self._draining or len(self._unwritten) >= MAX_BATCH:
