@@ -39,8 +39,8 @@ _STREAM = "SEEN"
 
 GATHER_SECONDS = 0.5
 """
-How long after a write the next entries gather, to be written together: the disk is what events wait for
-(docs/performance.md). The first after a pause is written at once, and so is what somebody waits for.
+How long entries gather, to be written together: the disk is what events wait for (docs/performance.md), the next ones
+to be stored, and the same ones on their way to a session. What somebody waits for is written at once.
 """
 
 WORTH_A_BATCH = 8
@@ -258,6 +258,7 @@ class Ledger:
 
     async def _write(self) -> None:
         while self._unwritten:
+            await self._gather()
             self._ripe.clear()
             entries = list(islice(self._unwritten, MAX_BATCH))
             try:
@@ -270,7 +271,6 @@ class Ledger:
                 del self._unwritten[subject]
             self._progress.set()
             self._progress = asyncio.Event()
-            await self._gather()
 
     async def _store(self, entries: list[str]) -> None:
         # One that is made meanwhile reads them.
