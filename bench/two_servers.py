@@ -75,8 +75,7 @@ def measure(home: Path, runner: asyncio.Runner, sync: str) -> None:
         both = [each for pair in zip(one, [*other[1:], other[0]], strict=True) for each in pair]
         nats_pid = int((home / "nats/nats.pid").read_text())
         loads = {
-            name: partial(_load, targets, hooks, nats_pid, cores[name])
-            for name, targets in ((ONE, both[:1]), (TWO, both))
+            name: partial(_load, targets, hooks, nats_pid, cores[name]) for name, targets in ((ONE, one), (TWO, both))
         }
         measured = runner.run(take_turns(loads, ROUNDS, ROUND_SECONDS))
     print_loads(f"Webhooks of 22 kB to {PROFILES} profiles, {CONNECTIONS} under way, {sync=!s}", measured, ONE)
