@@ -293,8 +293,10 @@ class Dispatcher:
         while True:
             now = self._now()
             lane_at = now + wait if (wait := self._lane.wait_seconds(now)) is not None else math.inf
+            # A session that holds nothing has nothing to wake up for.
+            wake_at = min(lane_at, self._extend_at if self._pulled else math.inf)
             try:
-                async with asyncio.timeout(max(0.0, min(lane_at, self._extend_at) - now)):
+                async with asyncio.timeout(None if wake_at == math.inf else max(0.0, wake_at - now)):
                     return await self._inbox.get()
             except TimeoutError:
                 if self._now() >= lane_at:
