@@ -29,7 +29,8 @@ class Throttle:
 
     def refuses(self, address: str | None, now: float) -> bool:
         """Tell whether an address has used up its failures."""
-        return self._remaining(name_of(address), now) < 1
+        # Nobody failed: then no address need be read, which takes longer than all else here.
+        return bool(self._left) and self._remaining(name_of(address), now) < 1
 
     def failed(self, address: str | None, now: float) -> None:
         """Count a failure of an address."""
