@@ -311,14 +311,14 @@ async def test_whether_a_session_takes_messages_is_kept_for_every_server(registr
         told.append((allowed, await eventually(lambda: takes_messages_here(registry, other, session))))
 
     assert told == [(allowed, str(allowed)) for allowed, _ in told]
-    assert await other.takes_messages(Address(profile.id, "elsewhere"))
-    assert await other.takes_messages(Address(random_id(16), tag))
+    assert await other.quiet_among(profile.id, ["elsewhere", tag]) == [tag]
+    assert await other.quiet_among(random_id(16), [tag]) == []
 
 
 async def takes_messages_here(*registries_and_session):
     """Say whether a session takes messages once all servers agree; empty before."""
     *registries, session = registries_and_session
-    said = {await each.takes_messages(session) for each in registries}
+    said = {not await each.quiet_among(session.profile_id, [session.tag]) for each in registries}
     return str(said.pop()) if len(said) == 1 else ""
 
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -384,9 +384,20 @@ class Registry:
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    async def takes_messages(self, address: Address) -> bool:
-        """Tell whether a session takes messages from others, connected or not; one that never said so does."""
-        return await self._find(subjects.quiet_key(address), str) is None
+    async def quiet_among(self, profile_id: str, tags: Iterable[str | None]) -> list[str | None]:
+        """
+        Name those of these sessions, connected or not, that take no messages from others; one that never said so does.
+
+        NATS is asked once for all of them.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        every = subjects.config_subject(subjects.quiet_keys(profile_id))
+        async for page in self._fabric.last_pages(_STREAM, every):
+            for stored in page:
+                self._put(subjects.parse_config_subject(stored.subject), stored.sequence, stored.headers, stored.data)
+        return [tag for tag in tags if self._copy.find(subjects.quiet_key(Address(profile_id, tag)), str) is not None]
 
     async def keep_messaging(self, address: Address, *, allowed: bool) -> None:
         """

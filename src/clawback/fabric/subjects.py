@@ -514,3 +514,8 @@ def master_key_key(key_id: str) -> str:
 def quiet_key(address: Address) -> str:
     """Name the entry that says, by being there, that a session takes no messages from others."""
     return f"quiet.{address.profile_id}.{tag_token(address.tag)}"
+
+
+def quiet_keys(profile_id: str) -> str:
+    """Match the entries of a profile's sessions that take no messages."""
+    return f"quiet.{profile_id}.*"

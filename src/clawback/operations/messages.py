@@ -81,9 +81,7 @@ def check_targets(targets: Sequence[str]) -> tuple[str | None, ...] | None:
 
 
 async def _check_listening(services: Services, profile_id: str, tags: Sequence[str | None]) -> None:
-    quiet = [
-        tag or UNTAGGED_NAME for tag in tags if not await services.registry.takes_messages(Address(profile_id, tag))
-    ]
+    quiet = [tag or UNTAGGED_NAME for tag in await services.registry.quiet_among(profile_id, tags)]
     if quiet:
         raise Rejected(
             f"nothing was sent: {', '.join(quiet)} {'takes' if len(quiet) == 1 else 'take'} no messages, because"
