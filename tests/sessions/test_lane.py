@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Sized
 
 import pytest
 from hypothesis import settings
@@ -97,6 +98,19 @@ def test_the_next_event_leaves_only_after_the_ack_is_settled():
     assert while_active == []
     assert [type(command) for command in while_settling] == [Settle]
     assert after == [Pull(PRIORITY)]
+
+
+def test_what_has_ended_is_not_remembered():
+    """A lane lasts as long as its connection: a thousand events later it holds what it held after one."""
+    lane, _ = started(NORMAL)
+    sizes = []
+    for number in range(1_001):
+        lane.handle(Offered(NORMAL, f"event {number:04}", number), 1.0)
+        lane.handle(Acked(f"event {number:04}"), 1.0)
+        lane.handle(Settled(f"event {number:04}"), 1.0)
+        sizes.append({name: len(kept) for name, kept in vars(lane).items() if isinstance(kept, Sized)})
+
+    assert sizes[-1] == sizes[0]
 
 
 def test_an_interrupt_leaves_at_once_and_the_suspended_event_is_not_sent_again():

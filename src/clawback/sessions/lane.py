@@ -372,6 +372,7 @@ class Lane:
 
     def _settle(self, event_id: str) -> None:
         self._ending -= {event_id}
+        self._at_client -= {event_id}
         self.stack = [held for held in self.stack if held.event_id != event_id]
         if self._manners.restarts_clock and self.active is not None:
             self._replace(structs.replace(self.active, spent_seconds=0.0))
