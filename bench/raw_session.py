@@ -37,7 +37,7 @@ _decode = msgspec.json.Decoder(Frame).decode
 class RawSession(asyncio.Protocol):
     """One connected session. `on_event` is called with itself and the id of each event that it is given."""
 
-    __slots__ = ("_auth", "_awaited", "_kind", "_on_event", "_received", "_transport", "_upgraded", "closed")
+    __slots__ = ("_auth", "_awaited", "_kind", "_on_event", "_reason", "_received", "_transport", "_upgraded", "closed")
 
     def __init__(self, auth: dict[str, str], on_event: Callable[["RawSession", str], None]) -> None:
         self._auth = json.dumps({"type": "auth", **auth}).encode()
@@ -46,6 +46,7 @@ class RawSession(asyncio.Protocol):
         self._upgraded = False
         self._transport: asyncio.Transport | None = None
         self._kind = ""
+        self._reason = ""
         self._awaited: asyncio.Future[None] | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -89,7 +90,8 @@ class RawSession(asyncio.Protocol):
         """Tell whoever waits."""
         self.closed.set_result(None)
         if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_exception(error or ConnectionResetError(f"closed before a frame {self._kind} came"))
+            ended = ConnectionResetError(f"closed before a frame {self._kind} came: {self._reason or error or 'cut'}")
+            self._awaited.set_exception(ended)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, which may be a part of a frame or several."""
@@ -115,6 +117,7 @@ class RawSession(asyncio.Protocol):
 
     def _take(self, head: int, payload: bytes) -> None:
         if head == _CLOSE:
+            self._reason = f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}"
             self._transport.close()
             return
         frame = _decode(payload)
