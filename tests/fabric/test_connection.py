@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -325,6 +326,16 @@ async def test_a_request_to_nobody_is_not_found(fabric):
     """Where nobody listens, no time is lost."""
     with pytest.raises(NotFound, match="nobody listens"):
         await fabric.request(fabric.inbox(), b"", timeout=60)
+
+
+async def test_an_answer_that_has_come_counts_however_late_it_is_read(fabric):
+    """A process that had no CPU for longer than its patience finds the answer, and does not call NATS silent."""
+    asking = asyncio.create_task(fabric.api("INFO", {}, timeout=0.1))
+    for _ in range(3):
+        await asyncio.sleep(0)  # until it is sent
+    time.sleep(0.5)  # noqa: ASYNC251 -- nothing in this process runs meanwhile
+
+    assert "error" not in await asking
 
 
 async def test_a_request_without_an_answer_is_unavailable(fabric):
