@@ -265,13 +265,18 @@ class Load(NamedTuple):
     What one round measured: requests per second and how long each took.
 
     `server_us` is the CPU time of the servers' own processes for one request, `own_share` what the load itself took of
-    one core. NaN and 0 where the system does not tell.
+    one core. NaN and 0 where the system does not tell. `refused` is how many were answered 503.
     """
 
     rate: float
     took_s: list[float]
     server_us: float
     own_share: float
+    refused: int = 0
+
+
+class Busy(Exception):
+    """A server answered 503 and closed the connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -306,10 +311,17 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(head)
 
     async def ask(self, request: bytes) -> None:
-        """Send a request and wait for its answer, which must be a 2xx."""
+        """
+        Send a request and wait for its answer, which must be a 2xx.
+
+        Raises:
+            Busy: it is a 503.
+        """
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         head = await self._answer
+        if head.startswith(b"HTTP/1.1 503"):
+            raise Busy
         assert head.startswith(b"HTTP/1.1 20"), f"refused: {head.decode()}"
 
     def close(self) -> None:
@@ -366,9 +378,11 @@ async def load_steadily(target: Target, hooks: Sequence[Webhook], seconds: float
     """
     Send webhooks at random moments (exponential gaps), `rate` a second, whether or not earlier ones were answered.
 
-    Each is timed from when it is sent, not from when it was to be: that the load is late is no server's fault.
+    Each is timed from when it is sent, not from when it was to be: that the load is late is no server's fault. One that
+    is answered 503 is counted, and not sent again.
     """
     source = cycle(hooks)
+    refused = 0
     took: list[float] = []
     clock = time.perf_counter
     idle: list[Connection] = []
@@ -377,9 +391,15 @@ async def load_steadily(target: Target, hooks: Sequence[Webhook], seconds: float
     async def send(hook: Webhook) -> None:
         connection = idle.pop() if idle else await Connection.open(target.port)
         started = clock()
-        await connection.ask(request(target.path, hook))
-        took.append(clock() - started)
-        idle.append(connection)
+        try:
+            await connection.ask(request(target.path, hook))
+        except Busy:
+            nonlocal refused
+            refused += 1
+            connection.close()
+        else:
+            took.append(clock() - started)
+            idle.append(connection)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -388,7 +408,7 @@ async def load_steadily(target: Target, hooks: Sequence[Webhook], seconds: float
             while (due := due + random.expovariate(rate)) < end:
                 await asyncio.sleep(max(0.0, due - clock()))
                 group.create_task(send(next(source)))
-        return meter.read(took)
+        return meter.read(took)._replace(refused=refused)
     finally:
         for each in idle:
             each.close()

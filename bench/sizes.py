@@ -61,10 +61,10 @@ def measure(home: Path, runner: asyncio.Runner, name: str, hooks: Sequence[Webho
         took_ms = [1000 * each for load in loads for each in load.took_s]
         rate = p50([load.rate for load in loads])
         middle, late = p50(took_ms), p99(took_ms)
-        rows.append([server, f"{rate:.0f}", f"{middle:.1f}", f"{late:.1f}", f"{late / middle:.1f}"])
-    print_table(
-        "The same at half of what ours took, at random moments", ["", "per second", "p50 ms", "p99 ms", "p99/p50"], rows
-    )
+        refused = sum(load.refused for load in loads)
+        rows.append([server, f"{rate:.0f}", f"{middle:.1f}", f"{late:.1f}", f"{late / middle:.1f}", f"{refused}"])
+    head = ["", "per second", "p50 ms", "p99 ms", "p99/p50", "refused (503)"]
+    print_table("The same at half of what ours took, at random moments", head, rows)
 
 
 async def _measure(targets: dict[str, Target], hooks: Sequence[Webhook]) -> tuple[Measured, Measured]:
