@@ -42,7 +42,7 @@ from bench.common import (
     webhooks,
 )
 
-from clawback.fabric.connection import NatsAuth
+from clawback.fabric.auth import NatsAuth
 from clawback.fabric.embedded import read_auth
 
 EVENTS = int(os.environ.get("DRAIN_EVENTS", "10000"))

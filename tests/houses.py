@@ -26,7 +26,8 @@ from clawback.accounts.tokens import MadeToken, Tokens
 from clawback.app import Application, build_config, open_application
 from clawback.crons.firing import now_utc
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.last_seen import LastSeen

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from clawback.fabric.connection import NatsAuth
+from clawback.fabric.auth import NatsAuth
 
 ACCOUNTS = Path(__file__).parents[1] / "nats" / "accounts.conf"
 """The accounts of `nats/`, so that what servers may do there is all that they need in every test."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clawback.fabric.connection import NatsAuth
+from clawback.fabric.auth import NatsAuth
 from clawback.fabric.embedded import read_auth
 from natsd import Natsd, claim
 

@@ -41,6 +41,8 @@ PURE = {
     "web/visit",
     "web/words",
     "fabric/news",
+    "fabric/auth",
+    "fabric/jetstream",
     "fabric/records",
     "allowance",
     "problems",

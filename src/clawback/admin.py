@@ -8,7 +8,8 @@ from clawback.accounts.profiles import check_profile_name, ensure_profile
 from clawback.accounts.tokens import MadeToken, SeenToken, Tokens, check_label
 from clawback.accounts.vault import load_vault
 from clawback.errors import NotFound
-from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import EmbeddedNats, is_running, read_auth
 from clawback.fabric.last_seen import LastSeen
 from clawback.fabric.registry import Registry

@@ -38,7 +38,8 @@ from clawback.crons.firing import KIND as CRON
 from clawback.crons.firing import Crons, now_utc
 from clawback.errors import ConfigError, RecordUnreadable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.connection import Fabric
 from clawback.fabric.damage import Damage
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from clawback.fabric.connection import NatsAuth
+from clawback.fabric.auth import NatsAuth
 from natsd import Natsd, free_port
 
 FILES = Path(__file__).parents[2] / "nats"

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from clawback.fabric import layout, subjects
-from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger

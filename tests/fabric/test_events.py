@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clawback.errors import BadPayload, QueueFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric, Stored
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import (
     COMPRESS_BYTES,
     EVENT_HEADER,
@@ -21,6 +21,7 @@ from clawback.fabric.events import (
     decode_event,
     decode_event_header,
 )
+from clawback.fabric.jetstream import Stored
 from clawback.fabric.later import Due
 from clawback.fabric.ledger import Ledger
 from clawback.model import Address, Event, Origin, Priority, encode_json, new_id, random_id

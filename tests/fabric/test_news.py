@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import EVENT_HEADER
+from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.news import MAX_SUMMARY_CHARACTERS, News, NewsType, read_lease, read_news
 from clawback.fabric.records import OPERATION_HEADER
 from clawback.model import Address, Event, EventState, Held, HistoryRecord, Origin, Priority, Refusal, encode_json

@@ -17,7 +17,8 @@ import pytest
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric, NatsAuth
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore, decode_event_header
 from clawback.fabric.ledger import Ledger
 from clawback.model import Address, Event, Origin, Priority, new_id

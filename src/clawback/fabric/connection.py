@@ -21,13 +21,10 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import nats.errors
-from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
@@ -36,14 +33,35 @@ from clawback import metrics
 from clawback.errors import (
     ClawbackError,
     ConfigError,
-    Conflict,
     NotFound,
-    QueueFull,
     StoreFull,
     TooLarge,
     Unavailable,
 )
 from clawback.fabric import layout
+from clawback.fabric.auth import NatsAuth
+from clawback.fabric.jetstream import (
+    BATCH_COMMIT_HEADER,
+    BATCH_ID_HEADER,
+    BATCH_SEQUENCE_HEADER,
+    EXPECTED_HEADER,
+    MESSAGE_ID_HEADER,
+    NO_RESPONDERS,
+    NOT_FOUND,
+    PENDING_HEADER,
+    STATUS,
+    TOO_MANY_RESULTS,
+    TTL_HEADER,
+    BatchMessage,
+    CoreMessage,
+    PubAck,
+    Stored,
+    direct_get_error,
+    header_bytes,
+    read_get_answer,
+    read_publish_answer,
+    read_stored,
+)
 
 CONNECT_SECONDS = 2.0
 """One attempt to reach one server, each of its steps."""
@@ -77,131 +95,7 @@ WALK_BYTES = 1024 * 1024
 MAX_SUBJECT_BYTES = 1024
 """nats-server closes a connection over a protocol line of more than 4096 bytes; subjects stay well below."""
 
-STATUS = "Status"
-NO_RESPONDERS = "503"
-NOT_FOUND = "404"
-TOO_MANY_RESULTS = "413"
-
-# The headers of a direct get's answer (ADR-31). What a message brought itself stands beside them.
-SEQUENCE_HEADER = "Nats-Sequence"
-SUBJECT_HEADER = "Nats-Subject"
-_TIME_HEADER = "Nats-Time-Stamp"
-_PENDING_HEADER = "Nats-Num-Pending"
-
-MESSAGE_ID_HEADER = "Nats-Msg-Id"
-_EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
-_TTL_HEADER = "Nats-TTL"
-_BATCH_ID_HEADER = "Nats-Batch-Id"
-_BATCH_SEQUENCE_HEADER = "Nats-Batch-Sequence"
-_BATCH_COMMIT_HEADER = "Nats-Batch-Commit"
-
-# JetStream's error codes, from nats-server 2.15's errors.json.
-_NO_ROOM_IN_STREAM = 10077
-_NO_ROOM = (10002, 10023, 10047, _NO_ROOM_IN_STREAM)
-"""Of an account, of a server, of what is reserved, of a stream."""
-_WRONG_LAST_SEQUENCE = (10071, 10164)
-_MESSAGE_TOO_LARGE = (10054, 10097)
-_DUPLICATE_IN_BATCH = 10201
-_NO_MESSAGE = 10037
-
 log = logging.getLogger("clawback.fabric")
-
-
-class NatsAuth(Struct, frozen=True):
-    """Where NATS is and who we are there. `url` may be several, comma-separated, and may hold `user:password@`."""
-
-    url: str
-    user: str | None = None
-    password: str | None = None
-
-    def __repr__(self) -> str:
-        """Leave the password out."""
-        return f"NatsAuth({self.where!r}, user={self.user!r})"
-
-    @property
-    def servers(self) -> list[str]:
-        """The URLs, one by one."""
-        return [url.strip() for url in self.url.split(",") if url.strip()]
-
-    @property
-    def where(self) -> str:
-        """The URLs without user and password, for messages."""
-        return ", ".join(_without_login(url) for url in self.servers)
-
-
-class PubAck(Struct, frozen=True):
-    """JetStream's proof of storage. `duplicate`: the message id was stored before, at `sequence` (0 for a batch)."""
-
-    stream: str
-    sequence: int
-    duplicate: bool = False
-
-
-class BatchMessage(Struct, frozen=True):
-    """One message of an atomic batch; `expected_subject_sequence` 0 means the subject must be new."""
-
-    subject: str
-    body: bytes = b""
-    headers: dict[str, str] = {}
-    expected_subject_sequence: int | None = None
-
-
-class Stored(Struct, frozen=True):
-    """A message read from a stream, with the headers it was published with."""
-
-    subject: str
-    sequence: int
-    time: datetime
-    headers: dict[str, str]
-    data: bytes
-
-
-class CoreMessage(Struct, frozen=True):
-    """A message as a subscription hears it; `reply` is empty where no answer is asked for."""
-
-    subject: str
-    reply: str
-    headers: dict[str, str]
-    data: bytes
-
-
-class _ApiError(Struct, frozen=True):
-    """The `error` of a JetStream answer."""
-
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PublishAnswer(Struct, frozen=True):
-    """The answer to a publish."""
-
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
-    error: _ApiError | None = None
-
-
-class _Message(Struct, frozen=True):
-    """A message as the leader of its stream shows it; msgspec reads the base64 of what is `bytes`."""
-
-    subject: str
-    seq: int
-    time: datetime
-    hdrs: bytes = b""
-    data: bytes = b""
-
-
-class _GetAnswer(Struct, frozen=True):
-    """The answer to STREAM.MSG.GET."""
-
-    message: _Message | None = None
-    error: _ApiError | None = None
-
-
-_decode_get_answer = msgspec.json.Decoder(_GetAnswer).decode
-_decode_publish_answer = msgspec.json.Decoder(_PublishAnswer).decode
-_decode_time = msgspec.json.Decoder(datetime).decode
 
 
 class Subscription:
@@ -306,8 +200,7 @@ class Fabric:
             ConfigError: the URL is none, or NATS refuses who we are.
             Unavailable: nobody answers there.
         """
-        for url in auth.servers or [auth.url]:
-            _check_url(url)
+        auth.check()
         fabric = cls(auth, name, replicas)
         await fabric.subscribe(f"{fabric._answers_to}.*", fabric._answered)
         await fabric._open(patience_s)
@@ -400,7 +293,7 @@ class Fabric:
             except nats.errors.Error as error:
                 if "Authorization" in str(error):
                     raise ConfigError(
-                        f"NATS at {self._auth.where} refuses {_who(self._auth)}: check the user and password"
+                        f"NATS at {self._auth.where} refuses {self._auth.describe_user()}: check the user and password"
                     ) from error
                 self._last_error = self._last_error or str(error)
             except (OSError, TimeoutError) as error:
@@ -568,9 +461,9 @@ class Fabric:
         if message_id is not None:
             sent[MESSAGE_ID_HEADER] = message_id
         if expected_subject_sequence is not None:
-            sent[_EXPECTED_HEADER] = str(expected_subject_sequence)
+            sent[EXPECTED_HEADER] = str(expected_subject_sequence)
         if ttl_s is not None:
-            sent[_TTL_HEADER] = f"{math.ceil(ttl_s)}s"
+            sent[TTL_HEADER] = f"{math.ceil(ttl_s)}s"
         return self._read_publish_answer(await self._ask(subject, body, sent, timeout))
 
     async def batch(self, messages: Sequence[BatchMessage]) -> PubAck:
@@ -600,15 +493,15 @@ class Fabric:
         batch_id = secrets.token_hex(12)
         wire: list[tuple[str, bytes, dict[str, str]]] = []
         for position, message in enumerate(messages, start=1):
-            headers = {**message.headers, _BATCH_ID_HEADER: batch_id, _BATCH_SEQUENCE_HEADER: str(position)}
+            headers = {**message.headers, BATCH_ID_HEADER: batch_id, BATCH_SEQUENCE_HEADER: str(position)}
             if message.expected_subject_sequence is not None:
-                headers[_EXPECTED_HEADER] = str(message.expected_subject_sequence)
+                headers[EXPECTED_HEADER] = str(message.expected_subject_sequence)
             wire.append((message.subject, message.body, headers))
         *before, (subject, body, headers) = wire
         for each in before:
             await self._transmit(*each)
         # Whatever was wrong with those before, the answer to the last tells.
-        return self._read_publish_answer(await self._ask(subject, body, headers | {_BATCH_COMMIT_HEADER: "1"}, 5.0))
+        return self._read_publish_answer(await self._ask(subject, body, headers | {BATCH_COMMIT_HEADER: "1"}, 5.0))
 
     async def get(
         self,
@@ -631,10 +524,10 @@ class Fabric:
             return await self._get_from_leader(stream, wanted, timeout)
         answer = await self._ask(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), None, timeout)
         if STATUS not in answer.headers:
-            return _read_stored(answer)
+            return read_stored(answer)
         if answer.headers[STATUS] == NOT_FOUND:
             return None
-        raise _direct_get_error(stream, answer)
+        raise direct_get_error(stream, answer)
 
     async def first(self, stream: str, subject_filter: str) -> Stored | None:
         """
@@ -685,7 +578,7 @@ class Fabric:
             if page:
                 yield page
                 start = page[-1].sequence + 1
-            if (not page or end.headers.get(_PENDING_HEADER, "0") == "0") and not await lag.outlast(start - 1):
+            if (not page or end.headers.get(PENDING_HEADER, "0") == "0") and not await lag.outlast(start - 1):
                 return
 
     async def walk(
@@ -706,7 +599,7 @@ class Fabric:
             page, end = await self._get_page(stream, wanted | {"seq": start})
             for stored in page:
                 yield stored
-            if not page or end.headers.get(_PENDING_HEADER, "0") == "0":
+            if not page or end.headers.get(PENDING_HEADER, "0") == "0":
                 return
             start = page[-1].sequence + 1
 
@@ -846,7 +739,7 @@ class Fabric:
 
     def _read_publish_answer(self, answer: CoreMessage) -> PubAck:
         try:
-            return _read_publish_answer(answer)
+            return read_publish_answer(answer)
         except StoreFull as error:
             self.refusal = str(error)
             raise
@@ -857,21 +750,12 @@ class Fabric:
             f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), None, 5.0, many=True
         )
         if end.headers[STATUS] not in ("204", NOT_FOUND, TOO_MANY_RESULTS):
-            raise _direct_get_error(stream, end)
-        return [_read_stored(each) for each in messages], end
+            raise direct_get_error(stream, end)
+        return [read_stored(each) for each in messages], end
 
     async def _get_from_leader(self, stream: str, wanted: dict[str, Any], patience_s: float) -> Stored | None:
         answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted), None, patience_s)
-        if answer.headers.get(STATUS) == NO_RESPONDERS:
-            raise Unavailable(f"NATS cannot read from stream {stream}: nobody leads it now")
-        read = _decode_get_answer(answer.data)
-        if read.message is not None:
-            found = read.message
-            return Stored(found.subject, found.seq, found.time, _read_headers(found.hdrs), found.data)
-        if read.error is not None and read.error.err_code == _NO_MESSAGE:
-            return None
-        description = "no message" if read.error is None else read.error.description
-        raise Unavailable(f"NATS cannot read from stream {stream}: {description}")
+        return read_get_answer(stream, answer)
 
     async def _exchange(
         self, subject: str, body: bytes, headers: dict[str, str] | None, patience_s: float, *, many: bool
@@ -892,7 +776,7 @@ class Fabric:
         return exchange.answers
 
     async def _transmit(self, subject: str, body: bytes, headers: dict[str, str] | None, reply: str = "") -> None:
-        size = len(body) + (_header_bytes(headers) if headers else 0)
+        size = len(body) + (header_bytes(headers) if headers else 0)
         if size > self.max_payload:
             raise TooLarge(f"a message of {size} bytes does not fit NATS, which takes {self.max_payload}")
         if len(subject) > MAX_SUBJECT_BYTES:
@@ -974,72 +858,3 @@ async def _close(client: Client) -> None:
     with suppress(TimeoutError, OSError, nats.errors.Error):
         async with asyncio.timeout(CONNECT_SECONDS):
             await client.close()
-
-
-def _who(auth: NatsAuth) -> str:
-    return f"user {auth.user!r}" if auth.user else "a connection without a user"
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        right = parts.scheme in ("nats", "tls") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise ConfigError(f"{_without_login(url)!r} is no NATS URL; one looks like nats://127.0.0.1:4222")
-
-
-def _without_login(url: str) -> str:
-    login, at, rest = url.rpartition("@")
-    return f"{login.partition('//')[0]}//{rest}" if at else url
-
-
-def _header_bytes(headers: dict[str, str]) -> int:
-    """Count what nats-py writes: `NATS/1.0`, each `name: value`, an empty line, all ended by CR LF."""
-    size = 12
-    for name, value in headers.items():
-        size += len(name) + (len(value) if value.isascii() else len(value.encode())) + 4
-    return size
-
-
-def _read_publish_answer(answer: CoreMessage) -> PubAck:
-    if answer.headers.get(STATUS) == NO_RESPONDERS:
-        raise Unavailable("no stream of NATS takes this subject now")
-    read = _decode_publish_answer(answer.data)
-    if read.error is None:
-        return PubAck(read.stream, read.seq, read.duplicate)
-    description = read.error.description
-    if read.error.err_code == _DUPLICATE_IN_BATCH:
-        return PubAck(read.stream, 0, duplicate=True)
-    if read.error.err_code in _WRONG_LAST_SEQUENCE:
-        raise Conflict(f"somebody else wrote first: {description}")
-    # The same code means that the stream is full: no sender is at fault then.
-    if read.error.err_code == _NO_ROOM_IN_STREAM and "per subject" in description:
-        raise QueueFull(f"no room for another message on this subject: {description}")
-    if read.error.err_code in _NO_ROOM:
-        raise StoreFull(f"NATS has no room ({description})")
-    if read.error.err_code in _MESSAGE_TOO_LARGE:
-        raise TooLarge(f"NATS refused a message: {description}")
-    raise Unavailable(f"NATS refused a message: {description}")
-
-
-def _read_stored(message: CoreMessage) -> Stored:
-    headers = dict(message.headers)
-    time = headers.pop(_TIME_HEADER)
-    sequence = headers.pop(SEQUENCE_HEADER)
-    subject = headers.pop(SUBJECT_HEADER)
-    for name in ("Nats-Stream", _PENDING_HEADER, "Nats-Last-Sequence"):
-        headers.pop(name, None)
-    return Stored(subject, int(sequence), _decode_time(f'"{time}"'), headers, message.data)
-
-
-def _read_headers(block: bytes) -> dict[str, str]:
-    """Read a header block as NATS stores it: `NATS/1.0`, then each `name: value`, all ended by CR LF."""
-    lines = block.decode(errors="replace").split("\r\n")[1:]
-    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-
-
-def _direct_get_error(stream: str, answer: CoreMessage) -> Unavailable:
-    status = f"{answer.headers[STATUS]} {answer.headers.get('Description', '')}".strip()
-    return Unavailable(f"NATS cannot read from stream {stream}: {status}")

@@ -34,7 +34,7 @@ from msgspec import Struct
 
 from clawback.children import dies_with_parent
 from clawback.errors import ConfigError, Unavailable
-from clawback.fabric.connection import NatsAuth
+from clawback.fabric.auth import NatsAuth
 from clawback.fabric.layout import MAX_CONSUMERS, MAX_PAYLOAD_BYTES
 
 START_SECONDS = 60.0

@@ -19,7 +19,8 @@ import msgspec
 from clawback import traceparent
 from clawback.errors import BadPayload, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import MESSAGE_ID_HEADER, BatchMessage, Fabric, Stored
+from clawback.fabric.connection import Fabric
+from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
 from clawback.fabric.later import STREAM as LATER_STREAM
 from clawback.fabric.later import Due, arm, disarm
 from clawback.fabric.ledger import Ledger

@@ -9,7 +9,8 @@ has it at GitHub later. Read from NATS at each use, not kept in memory: people c
 import msgspec
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import BatchMessage, Fabric
+from clawback.fabric.connection import Fabric
+from clawback.fabric.jetstream import BatchMessage
 from clawback.fabric.layout import CONFIG_BUCKET
 from clawback.fabric.registry import Registry
 from clawback.model import Profile, Record, encode_json

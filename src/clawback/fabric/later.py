@@ -22,7 +22,8 @@ from msgspec import Struct
 
 from clawback.errors import BadPayload, ClawbackError, NotFound, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import STATUS, CoreMessage, Fabric
+from clawback.fabric.connection import Fabric
+from clawback.fabric.jetstream import STATUS, CoreMessage
 from clawback.fabric.layout import SECOND_NS
 
 STREAM = "LATER"

@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from clawback.errors import NotFound, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import CoreMessage, Fabric, Stored
+from clawback.fabric.connection import Fabric
+from clawback.fabric.jetstream import CoreMessage, Stored
 from clawback.fabric.layout import SECOND_NS
 from clawback.model import Address, Priority
 

@@ -24,8 +24,8 @@ import msgspec
 
 from clawback.errors import BadPayload
 from clawback.fabric import subjects
-from clawback.fabric.connection import CoreMessage
 from clawback.fabric.events import decode_event_header
+from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.records import OPERATION_HEADER
 from clawback.fabric.subjects import LeaseSubject
 from clawback.model import Event, EventState, Held, HistoryRecord, Lease, Origin, Priority, Record, Refusal

@@ -7,8 +7,8 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import BadPayload, NotFound, Rejected
-from clawback.fabric.connection import Stored
 from clawback.fabric.events import decode_event
+from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id
 from clawback.operations.caller import Caller, Services
 from clawback.payloads.paths import value_at

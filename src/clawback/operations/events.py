@@ -10,9 +10,9 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
-from clawback.fabric.connection import Stored
 from clawback.fabric.events import decode_event
 from clawback.fabric.inventory import LISTED, START, Found, Item, Position
+from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id, normalise_tag
 from clawback.model import Address, EventState, HistoryRecord, Priority
 from clawback.operations.caller import Caller, Services

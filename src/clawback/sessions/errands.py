@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from clawback import wire
 from clawback.errors import NotFound, Unavailable
-from clawback.fabric.connection import CoreMessage, Fabric
+from clawback.fabric.connection import Fabric
 from clawback.fabric.events import decode_event
+from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.leases import Leases
 from clawback.fabric.stacks import Stacks
 from clawback.model import Address, encode_json, random_id

@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Struct, field
 
 from clawback.errors import Conflict, NotFound, Unavailable
-from clawback.fabric.connection import CoreMessage, Fabric
+from clawback.fabric.connection import Fabric
+from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.leases import RENEW_SECONDS, Entry, Leases
 from clawback.model import Address, Lease, encode_json, random_id
 from clawback.waits import Signal

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from clawback import metrics
 from clawback.errors import BadPayload
 from clawback.fabric import subjects
-from clawback.fabric.connection import Stored
 from clawback.fabric.events import EventStore, decode_event
 from clawback.fabric.history import History
+from clawback.fabric.jetstream import Stored
 from clawback.fabric.lines import Lines
 from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, EventState, Held
