@@ -7,9 +7,9 @@ end takes it out of its stream (`written`): until then a restarted NATS finds it
 
 A look-up costs a webhook an exchange with NATS, and nearly all of them find nothing. They are spared where a memory of
 the ledger and the window tell as much. The memory is hashes of its entries: those noted here, and those of other
-servers, read every second. What is among them is looked up as ever (two texts may share a hash, and entries expire).
-What is not, was not accepted before the last reading began, and what was accepted since, the window refuses. It must
-not have forgotten it meanwhile, which it does when NATS restarts:
+servers, read every second as long as webhooks come. What is among them is looked up as ever (two texts may share a
+hash, and entries expire). What is not, was not accepted before the last reading began, and what was accepted since, the
+window refuses. It must not have forgotten it meanwhile, which it does when NATS restarts:
 
   * NATS is one server, and we are connected to it and not to a leaf or a neighbour of it. Then its restart ends our
     connection. `_read` asks, and reads nothing otherwise: in a cluster the one server that has the stream can restart
@@ -138,6 +138,8 @@ class Ledger:
         self._ripe = asyncio.Event()
         # Set, and made anew, whenever entries were written.
         self._progress = asyncio.Event()
+        # Set when the memory was of use, or would have been, since the last reading began.
+        self._wanted = asyncio.Event()
 
     async def seen(self, profile_id: str, event_id: str, *, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 -- ends here as Unavailable
         """
@@ -147,6 +149,7 @@ class Ledger:
             Unavailable: NATS does not answer within `timeout` seconds.
         """
         subject = subjects.seen_subject(profile_id, event_id)
+        self._wanted.set()
         if subject in self._unwritten:
             return True
         if self._is_complete() and not self._remembers(subject):
@@ -174,6 +177,7 @@ class Ledger:
             Unavailable: NATS did not take it within WRITTEN_SECONDS; it is tried on.
         """
         subject = subjects.seen_subject(profile_id, event_id)
+        self._wanted.set()
         if subject not in self._unwritten and not self._remembers(subject):
             stored = None if self._is_complete() else await self._fabric.get(_STREAM, subject=subject)
             if stored is None:
@@ -192,10 +196,12 @@ class Ledger:
 
         async def read_anew() -> None:
             reconnected.set()
+            self._wanted.set()
 
         self._fabric.on_reconnect(read_anew)
         while True:
             reconnected.clear()
+            self._wanted.clear()
             try:
                 await self._read(event_streams)
             except Unavailable as error:
@@ -205,6 +211,8 @@ class Ledger:
             with suppress(TimeoutError):
                 async with asyncio.timeout(READ_AGAIN_SECONDS):
                     await reconnected.wait()
+            # The first webhook after a quiet time is looked up, and has the next ones spared it.
+            await self._wanted.wait()
 
     async def drain(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 -- what is left is told, not raised
         """Wait until everything is written, for `timeout` seconds at most; what is left then is given up and told."""
