@@ -5,8 +5,8 @@ nats-server 2.15.1 starts without a word over a damaged block of a stream, and g
 place. It says so in one place alone, the details of the stream's state, and only until it is started again.
 
 What it passed over need not have been an event: a server that is killed while it writes leaves the beginning of a
-message, whose sender was never told that it is stored (seen about once in forty kills under load with messages of up
-to 2 MB, not once in sixty with up to 200 kB). Nothing tells the two apart afterwards, so the sentence names both.
+message, whose sender was never told that it is stored (seen a few times in a hundred kills under load with messages of
+up to 2 MB, not once in sixty with up to 200 kB). Nothing tells the two apart afterwards, so the sentence names both.
 """
 
 import contextlib
