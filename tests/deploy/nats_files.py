@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -33,7 +34,11 @@ class ConfiguredNats(Natsd):
 
 
 class NatsCluster:
-    """Three nats-servers of `cluster.conf`, which stand for one where a test hands a nats-server on."""
+    """
+    Three nats-servers of `cluster.conf`, which stand for one where a test hands a nats-server on.
+
+    They run inside `with`.
+    """
 
     def __init__(self, home: Path) -> None:
         ports = [free_port() for _ in range(NODES)]
@@ -51,6 +56,17 @@ class NatsCluster:
         one = self.nodes["nats-1"]
         self.auth = NatsAuth(urls, one.auth.user, one.auth.password)
         self.server_auth = NatsAuth(urls, one.server_auth.user, one.server_auth.password)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def launch(self) -> None:
         """Start all of them, and return at once."""

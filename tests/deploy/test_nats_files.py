@@ -33,10 +33,8 @@ def single(tmp_path):
 @pytest.fixture
 def cluster(tmp_path):
     """Three nats-servers of cluster.conf."""
-    nats = NatsCluster(tmp_path / "cluster")
-    nats.start()
-    yield nats
-    nats.stop()
+    with NatsCluster(tmp_path / "cluster") as nats:
+        yield nats
 
 
 @pytest.mark.parametrize("config", ["nats-server.conf", "cluster.conf"])

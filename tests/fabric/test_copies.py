@@ -32,12 +32,8 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[NatsCluster]:
     """Three nodes that run."""
-    cluster = NatsCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with NatsCluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

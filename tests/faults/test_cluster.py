@@ -32,12 +32,8 @@ pytestmark = pytest.mark.timeout(240 + 60 * KILLS)
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[NatsCluster]:
     """Three nodes that run."""
-    cluster = NatsCluster(tmp_path / "cluster")
-    try:
-        cluster.start()
+    with NatsCluster(tmp_path / "cluster") as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture
