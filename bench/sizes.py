@@ -37,6 +37,9 @@ ROUNDS = 3
 ROUND_SECONDS = 2.0
 HALF_SECONDS = 2.0
 
+ROOM = dict.fromkeys(("CLAWBACK_MAX_CONNECTIONS", "CLAWBACK_MAX_CONNECTIONS_PER_ADDRESS"), "10000")
+"""All senders are at one address here, and each that waits has a connection of its own."""
+
 Measured = dict[str, list[Load]]
 
 
@@ -52,7 +55,7 @@ def main() -> None:
 def measure(home: Path, runner: asyncio.Runner, name: str, hooks: Sequence[Webhook]) -> None:
     """Measure one size, each time on new servers, and print it."""
     with ExitStack() as stack:
-        ours = stack.enter_context(clawback(home / "clawback", sync="always")).target
+        ours = stack.enter_context(clawback(home / "clawback", sync="always", **ROOM)).target
         bare = stack.enter_context(bare_handler(home / "bare", sync="always"))
         full, half = runner.run(_measure({"clawback serve": ours, "the bare handler": bare}, hooks))
     print_loads(f"Webhooks of {name}, {CONNECTIONS} under way, sync='always'", full, "the bare handler")
