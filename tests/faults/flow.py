@@ -5,6 +5,7 @@ Everything seen goes into one ledger, from one event loop, in the order seen. Wh
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -276,7 +277,8 @@ class Flow:
                 request = delivery(delivery_id=delivery_id)
                 self._record(Sent(delivery_id))
                 self._record(Accepted(delivery_id, await self._accepted(http, request)))
-                await eventually(lambda: self._stopping or len(self._waiting) < self.backlog, PATIENCE_SECONDS * 2)
+                # For as long as what is done to the flow lasts; that it goes on afterwards, `progress` demands.
+                await eventually(lambda: self._stopping or len(self._waiting) < self.backlog, math.inf)
 
     async def _accepted(self, http: httpx.AsyncClient, request: dict) -> str:
         while True:
