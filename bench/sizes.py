@@ -22,11 +22,13 @@ from bench.common import (
     large_webhooks,
     load_server,
     load_steadily,
+    nats_of,
     p50,
     p99,
     print_loads,
     print_machine,
     print_table,
+    resident_mb,
     scratch,
     small_webhooks,
     take_turns,
@@ -58,6 +60,7 @@ def measure(home: Path, runner: asyncio.Runner, name: str, hooks: Sequence[Webho
         ours = stack.enter_context(clawback(home / "clawback", sync="always", **ROOM)).target
         bare = stack.enter_context(bare_handler(home / "bare", sync="always"))
         full, half = runner.run(_measure({"clawback serve": ours, "the bare handler": bare}, hooks))
+        held_mb = resident_mb(nats_of(ours.pid)), resident_mb(int((home / "bare/nats.pid").read_text()))
     print_loads(f"Webhooks of {name}, {CONNECTIONS} under way, sync='always'", full, "the bare handler")
     rows = []
     for server, loads in half.items():
@@ -68,6 +71,7 @@ def measure(home: Path, runner: asyncio.Runner, name: str, hooks: Sequence[Webho
         rows.append([server, f"{rate:.0f}", f"{middle:.1f}", f"{late:.1f}", f"{late / middle:.1f}", f"{refused}"])
     head = ["", "per second", "p50 ms", "p99 ms", "p99/p50", "refused (503)"]
     print_table("The same at half of what ours took, at random moments", head, rows)
+    print("\nnats-server has {:.0f} MB in memory then, the bare handler's {:.0f} MB".format(*held_mb))
 
 
 async def _measure(targets: dict[str, Target], hooks: Sequence[Webhook]) -> tuple[Measured, Measured]:

@@ -57,6 +57,7 @@ from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.room import DiskRoom, NatsRoom, Room
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.wakeups import WakeUps
 from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import Address, TokenRecord
 from clawback.operations import Caller, Services, perform
@@ -151,8 +152,13 @@ async def open_application(
         shards = registry.install.shards
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
-        stacks, lines, room = Stacks(fabric, shards), Lines(fabric, shards), await _open_room(settings, fabric)
-        events = EventStore(fabric, ledger, shards, room, traces)
+        wake_ups = WakeUps(fabric)
+        stacks, lines, room = (
+            Stacks(fabric, shards),
+            Lines(fabric, shards, wake_ups),
+            await _open_room(settings, fabric),
+        )
+        events = EventStore(fabric, ledger, shards, room, traces, wake_ups=wake_ups)
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))

@@ -81,6 +81,18 @@ async def test_a_stream_that_differs_is_brought_in_line(fresh_fabric):
     assert await fresh_fabric.counts("HIST", "hist.>") == {"hist.p._": 1}
 
 
+async def test_events_are_not_republished_any_more(fresh_fabric):
+    """An older version had NATS wake the sessions, which made it keep each body in memory for ten seconds."""
+    right = await config_of(fresh_fabric, "EVT0")
+    old = {"republish": {"src": "evt.0.>", "dest": "wake.0.>", "headers_only": True}}
+    changed = await fresh_fabric.api("STREAM.UPDATE.EVT0", right | old)
+    assert "republish" in changed["config"]
+    await layout.ensure(fresh_fabric, 2, 1)
+
+    assert await config_of(fresh_fabric, "EVT0") == right
+    assert "republish" not in right
+
+
 async def test_a_stream_that_cannot_be_is_named(fresh_fabric):
     """A drift that NATS does not let us mend (here: memory to file) names the stream and NATS's reason."""
     wrong = next(each for each in layout.streams(0, 1) if each["name"] == "STACK") | {"storage": "memory"}

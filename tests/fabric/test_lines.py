@@ -381,7 +381,7 @@ async def test_a_former_holder_that_ends_late_leaves_the_next_ones_wake_ups(at):
         await at.lines.sweep()
 
         assert woken == [NORMAL]
-    assert not at.lines._listeners
+    assert not at.lines._wake_ups.listeners
 
 
 async def test_stored_events_of_a_maker_are_read_in_pages_of_bounded_size(at, monkeypatch):

@@ -24,12 +24,12 @@ def heard(subject, data=b"", **headers):
 
 
 def test_an_event_in_its_line_is_queued():
-    """The wake-up's header tells; the order, which is the user's text, is not handed on."""
+    """The wake-up tells; the order, which is the user's text, is not handed on."""
     event = Event(
         "evt_a", Origin.WEBHOOK, Priority.PRIORITY, NOW, path="/hub", event_type="push", skill="/secret", attempts=2
     )
-    subject = subjects.event_subject(1, ALICE, Priority.PRIORITY, "w-src_a").replace("evt.", "wake.")
-    news = read_news(heard(subject, Clawback_Event=encode_json(event).decode()), NOW)
+    subject = subjects.wake_subject(subjects.event_subject(1, ALICE, Priority.PRIORITY, "w-src_a"))
+    news = read_news(heard(subject, encode_json(event)), NOW)
 
     assert news == [
         News(

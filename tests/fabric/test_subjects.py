@@ -78,7 +78,7 @@ def test_an_event_subject_reads_back(address, priority, shard):
     """What a subject was built from can be read from it, and from its wake-up; tags never change the token count."""
     subject = subjects.event_subject(shard, address, priority, subjects.source_maker(new_id("src")))
     parsed = subjects.parse_event_subject(subject)
-    woken = subjects.parse_event_subject(subject.replace("evt.", "wake.", 1))
+    woken = subjects.parse_event_subject(subjects.wake_subject(subject))
 
     assert subject.count(".") == 5
     assert (parsed.shard, parsed.address, parsed.priority) == (shard, address, priority)

@@ -230,6 +230,30 @@ async def test_priority_goes_before_waiting_normal_events(session):
     assert [text for text, _ in client.seen()] == ["first", "urgent", "later"]
 
 
+async def test_a_line_is_asked_once_however_often_the_session_was_woken(session, monkeypatch):
+    """A thousand webhooks for a busy session are one look at its line, and one that finds it empty at the end."""
+    client, asked = ScriptedClient(), []
+    pull = session.lines.pull
+
+    async def count(address, priority, **kwargs):
+        asked.append(priority)
+        return await pull(address, priority, **kwargs)
+
+    monkeypatch.setattr(session.lines, "pull", count)
+    await session.publish("first")
+    async with session.served(client) as dispatcher:
+        await eventually(lambda: client.events)
+        await session.publish("second")
+        for _ in range(1_000):
+            dispatcher.wake(NORMAL)
+        before = len(asked)
+        dispatcher.ack(wire.Ack(client.events[-1].id, ""))
+        await eventually(lambda: len(client.events) == 2)
+        between = asked[before:]
+
+    assert between == [NORMAL]
+
+
 async def test_an_interrupt_is_sent_while_another_event_is_in_flight(session):
     """An interrupt leaves at once; after its ack the client resumes the suspended event, which is not sent again."""
     client = ScriptedClient()

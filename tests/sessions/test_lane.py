@@ -100,6 +100,22 @@ def test_the_next_event_leaves_only_after_the_ack_is_settled():
     assert after == [Pull(PRIORITY)]
 
 
+def test_what_is_stored_while_a_line_is_found_empty_is_asked_for():
+    """NATS may have looked before, so being woken counts although it came before the answer."""
+    lane, _ = started(NORMAL)
+
+    assert lane.handle(Exhausted(NORMAL), 1.0, {NORMAL}) == [Pull(NORMAL)]
+
+
+def test_what_is_known_to_wait_by_then_is_chosen_from():
+    """A priority event that was stored while the ack of another was being settled is next."""
+    lane, _ = started(NORMAL)
+    lane.handle(Offered(NORMAL, "a", 1), 1.0, {NORMAL})
+    lane.handle(Acked("a"), 2.0)
+
+    assert lane.handle(Settled("a"), 3.0, {PRIORITY}) == [Pull(PRIORITY)]
+
+
 def test_what_has_ended_is_not_remembered():
     """A lane lasts as long as its connection: a thousand events later it holds what it held after one."""
     lane, _ = started(NORMAL)

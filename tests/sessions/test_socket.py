@@ -650,7 +650,7 @@ async def test_nothing_is_left_behind_by_connections(house, monkeypatch):
     assert not messages._tasks
     assert made
     assert not any(dispatcher._wishes for dispatcher in made)
-    assert not lines._listeners
+    assert not lines._wake_ups.listeners
     assert not lines._made_in
     assert not lines._waiting
     assert len(fabric._subscriptions) == subscriptions

@@ -4,6 +4,8 @@ Events in JetStream: stored until the PubAck says so, read back as they were, an
 An event is one message: its fields are JSON in the header `Clawback-Event`, its body is the data as it came in. A body
 above COMPRESS_BYTES is stored as zlib's deflate, since NATS takes 8 MB and a webhook may bring 25; the event says so.
 The trace that it belongs to, if any, is the header `traceparent`.
+
+Once it is stored the holder of its session is woken.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from clawback.fabric.later import STREAM as LATER_STREAM
 from clawback.fabric.later import Due, arm, disarm
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.room import Room
+from clawback.fabric.wakeups import WakeUps
 from clawback.model import Address, Event, Origin, encode_json
 
 if TYPE_CHECKING:
@@ -67,9 +70,17 @@ class EventStore:
     """The streams of events and of dead letters; `room` is what new events must find, None where none is wanted."""
 
     def __init__(
-        self, fabric: Fabric, ledger: Ledger, shards: int, room: Room | None = None, traces: "Traces | None" = None
+        self,
+        fabric: Fabric,
+        ledger: Ledger,
+        shards: int,
+        room: Room | None = None,
+        traces: "Traces | None" = None,
+        *,
+        wake_ups: WakeUps | None = None,
     ) -> None:
         self._fabric = fabric
+        self._wake_ups = wake_ups or WakeUps(fabric)
         self._ledger = ledger
         self._shards = shards
         self._room = room
@@ -131,7 +142,10 @@ class EventStore:
         if event.delivery_id is not None:
             self._ledger.note(address.profile_id, event.id)
         # A duplicate after an attempt of unknown outcome is that attempt.
-        return tried or not ack.duplicate
+        new = tried or not ack.duplicate
+        if new:
+            await self._wake(subject, headers)
+        return new
 
     async def must_fit(self, event: Event, body: bytes) -> None:
         """
@@ -192,7 +206,9 @@ class EventStore:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                return
+                break
+        for message in messages:
+            await self._wake(message.subject, message.headers)
 
     async def put_back(
         self, address: Address, event: Event, body: bytes, *, sequence: int, at: datetime | None = None
@@ -212,6 +228,7 @@ class EventStore:
         message_id = f"{event.id}:again:{sequence}"
         if at is None:
             await self._fabric.publish(stored.subject, data, message_id=message_id, headers=headers)
+            await self._wake(stored.subject, headers)
         else:
             ticket = {LINE_HEADER: stored.subject, RETURN_ID_HEADER: message_id}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
@@ -288,6 +305,7 @@ class EventStore:
         if event.traceparent is not None:
             headers[traceparent.HEADER] = event.traceparent
         await self._fabric.publish(line, due.data, message_id=message_id, headers=headers)
+        await self._wake(line, headers)
 
     async def may_end(self, address: Address, event: Event) -> None:
         """
@@ -352,12 +370,14 @@ class EventStore:
 
     async def _publish_replay(self, address: Address, again: Event, dead: Stored) -> None:
         shard = subjects.shard_of(address.profile_id, self._shards)
-        await self._fabric.publish(
-            subjects.event_subject(shard, address, again.priority, _maker_of(again)),
-            dead.data,
-            message_id=f"{again.replay}:replay:{dead.sequence}",
-            headers=_build_headers(again),
-        )
+        subject = subjects.event_subject(shard, address, again.priority, _maker_of(again))
+        headers = _build_headers(again)
+        message_id = f"{again.replay}:replay:{dead.sequence}"
+        await self._fabric.publish(subject, dead.data, message_id=message_id, headers=headers)
+        await self._wake(subject, headers)
+
+    async def _wake(self, subject: str, headers: Mapping[str, str]) -> None:
+        await self._wake_ups.tell(subject, headers[EVENT_HEADER].encode())
 
     def _stream(self, address: Address) -> str:
         return subjects.event_stream(subjects.shard_of(address.profile_id, self._shards))
@@ -424,20 +444,35 @@ def decode_event(headers: dict[str, str], data: bytes) -> tuple[Event, bytes]:
 
 def decode_event_header(headers: dict[str, str]) -> Event:
     """
-    Read an event without its body: all that a wake-up brings.
+    Read an event without its body.
 
     Raises:
         BadPayload: it was not stored by us; the text does not quote it.
     """
-    try:
-        event = _decoder.decode(headers[EVENT_HEADER])
-    except (KeyError, msgspec.DecodeError, RecursionError):
-        raise BadPayload(f"a message without a readable {EVENT_HEADER} header is no event") from None
-    if not subjects.is_id(event.id):
-        raise BadPayload(f"the {EVENT_HEADER} header of a message names no event id of ours")
+    event = _decode_fields(headers.get(EVENT_HEADER, ""), f"the {EVENT_HEADER} header of a message")
     trace = traceparent.parse_traceparent(headers.get(traceparent.HEADER))
     # Whoever published it by hand may have written one among the fields, where none is read.
     return event if trace == event.traceparent else msgspec.structs.replace(event, traceparent=trace)
+
+
+def decode_wake_up(data: bytes) -> Event:
+    """
+    Read which event a wake-up tells of.
+
+    Raises:
+        BadPayload: it is none of ours; the text does not quote it.
+    """
+    return _decode_fields(data, "a wake-up")
+
+
+def _decode_fields(fields: str | bytes, what: str) -> Event:
+    try:
+        event = _decoder.decode(fields)
+    except (msgspec.DecodeError, RecursionError):
+        raise BadPayload(f"{what} holds no readable event") from None
+    if not subjects.is_id(event.id):
+        raise BadPayload(f"{what} names no event id of ours")
+    return event
 
 
 def _maker_of(event: Event) -> str:

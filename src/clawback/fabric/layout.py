@@ -58,8 +58,7 @@ def _event_stream(shard: int) -> dict[str, Any]:
         "duplicate_window": 2 * 3600 * SECOND_NS,
         "allow_direct": True,
         "allow_atomic": True,
-        # The wake-up: sent by NATS itself once the event is stored, to whoever serves the session now.
-        "republish": {"src": f"evt.{shard}.>", "dest": f"wake.{shard}.>", "headers_only": True},
+        # No `republish` as a wake-up: NATS would keep what it reads for it in memory (docs/adr/0021).
     }
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from clawback.fabric import subjects
 from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import CoreMessage, Stored
 from clawback.fabric.layout import SECOND_NS
+from clawback.fabric.wakeups import Wake, WakeUps
 from clawback.model import Address, Priority
 
 ACK_WAIT_SECONDS = 60.0
@@ -83,14 +84,14 @@ class _Pull:
 class Lines:
     """The lines of every session of this server, over one connection. `open` before use."""
 
-    def __init__(self, fabric: Fabric, shards: int) -> None:
+    def __init__(self, fabric: Fabric, shards: int, wake_ups: WakeUps | None = None) -> None:
         self._fabric = fabric
+        self._wake_ups = wake_ups or WakeUps(fabric)
         self._shards = shards
         self._inbox = fabric.inbox()
         self._asked = 0
         self._waiting: dict[str, _Pull] = {}
         self._made_in: dict[str, int] = {}
-        self._listeners: dict[Address, Callable[[Priority], None]] = {}
 
     async def open(self) -> None:
         """Listen for the answers to pulls."""
@@ -98,23 +99,15 @@ class Lines:
         self._fabric.on_reconnect(self.sweep)
 
     @asynccontextmanager
-    async def listen(self, address: Address, wake: Callable[[Priority], None]) -> AsyncIterator[None]:
+    async def listen(self, address: Address, wake: Wake) -> AsyncIterator[None]:
         """Call `wake` whenever an event was stored in a line of this address."""
-
-        def heard(message: CoreMessage) -> None:
-            if (woken := _parse_event_subject(message.subject)) is not None:
-                wake(woken.priority)
-
-        subscription = await self._fabric.subscribe(subjects.wake_filter(self.shard(address), address), heard)
-        self._listeners[address] = wake
-        try:
-            yield
-        finally:
-            # A lease that was lost may be served by the next holder already, and by this very server.
-            if self._listeners.get(address) is wake:
-                del self._listeners[address]
-                self.forget(address)
-            await subscription.unsubscribe()
+        async with self._wake_ups.listen(self.shard(address), address, wake):
+            try:
+                yield
+            finally:
+                # A lease that was lost may be served by the next holder already, and by this very server.
+                if self._wake_ups.listeners.get(address) is wake:
+                    self.forget(address)
 
     async def sweep(self) -> None:
         """
@@ -123,12 +116,9 @@ class Lines:
         Raises:
             Unavailable: NATS did not answer.
         """
-        for shard in {self.shard(address) for address in self._listeners}:
-            stored = await self._fabric.counts(subjects.event_stream(shard), f"evt.{shard}.>")
-            for subject in stored:
-                waits = _parse_event_subject(subject)
-                if waits is not None and (wake := self._listeners.get(waits.address)) is not None:
-                    wake(waits.priority)
+        for shard in {self.shard(address) for address in self._wake_ups.listeners}:
+            for subject in await self._fabric.counts(subjects.event_stream(shard), f"evt.{shard}.>"):
+                self._wake_ups.wake(subject)
 
     async def keep_sweeping(self) -> None:
         """Sweep every SWEEP_SECONDS, for as long as the server runs."""
@@ -321,9 +311,7 @@ class Lines:
         if pull is not None:
             pull.spoiled = True
         self._made_in.pop(consumer, None)
-        late = _parse_event_subject(message.subject)
-        if late is not None and (wake := self._listeners.get(late.address)) is not None:
-            wake(late.priority)
+        self._wake_ups.wake(message.subject)
 
     def _told(self, message: CoreMessage) -> None:
         """Take a status, which ends the pull it names; that one may have given up, and another be under way."""

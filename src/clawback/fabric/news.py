@@ -24,7 +24,7 @@ import msgspec
 
 from clawback.errors import BadPayload
 from clawback.fabric import subjects
-from clawback.fabric.events import decode_event_header
+from clawback.fabric.events import decode_wake_up
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.records import OPERATION_HEADER
 from clawback.fabric.subjects import LeaseSubject
@@ -132,7 +132,7 @@ def session_news(lease: LeaseSubject, state: str, now: datetime) -> News:
 
 
 def _queued(message: CoreMessage, now: datetime) -> News:
-    event = decode_event_header(message.headers)
+    event = decode_wake_up(message.data)
     address, priority = subjects.parse_event_subject(message.subject)[1:3]
     return _event(event, priority, now, address.tag)
 

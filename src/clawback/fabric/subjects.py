@@ -2,7 +2,7 @@
 Every subject and consumer name: built and parsed here and nowhere else. Pure.
 
     evt.<shard>.<profile>.<tag>.<line>.<maker>    an event (line: i, p or n); WorkQueue, so its ack deletes it
-    wake.<shard>.<profile>.<tag>.<line>.<maker>   its headers, republished by NATS once it is stored
+    wake.<shard>.<profile>.<tag>.<line>.<maker>   that it is stored, and what it is; without its body
     stack.<profile>.<tag>                         what a session holds: its active and suspended events
     hist.<profile>.<tag>                          how events ended, a ring for each address
     drop.<profile>                                what was dropped or skipped, a ring for each profile
@@ -196,6 +196,11 @@ def maker_filter(shard: int, profile_id: str, maker: str) -> str:
 def consumer_name(address: Address, priority: Priority) -> str:
     """Name a line's consumer: `<profile>=<tag>=<line>`, as `nats consumer report` lists it."""
     return f"{address.profile_id}={tag_token(address.tag)}={_LINE_TOKEN[priority]}"
+
+
+def wake_subject(event_subject: str) -> str:
+    """Name the subject on which the holder of a session hears of what was stored under this one."""
+    return f"wake{event_subject.removeprefix('evt')}"
 
 
 def wake_filter(shard: int, address: Address) -> str:

@@ -44,8 +44,8 @@ RETRY_SECONDS = (0.05, 1.0)
 
 LOOK_AGAIN_SECONDS = 0.05
 """
-NATS republishes an event a moment before its consumers know of it (nats-server 2.15): of the pulls that a wake-up sets
-off, some 1 in 200 finds the line still empty. Without a second look the event would wait for the next sweep.
+NATS confirms an event a moment before its consumers know of it (nats-server 2.15): a pull that a wake-up sets off may
+find the line still empty. Without a second look the event would wait for the next sweep.
 """
 
 log = logging.getLogger("clawback.sessions")
@@ -94,7 +94,8 @@ class Dispatcher:
         self._lane = rules.Lane(manners=self._manners)
         self._inbox: Mailbox[rules.Input | None] = Mailbox()
         self._stopping = Signal()
-        # Lines that were said to hold something, and not found empty since.
+        # Lines that were said to hold something: of which the lane has not heard, and not found empty since.
+        self._heard: set[Priority] = set()
         self._promised: set[Priority] = set()
         self._acks: dict[str, list[wire.Ack]] = {}
         # Others than the client who wait for an ack of theirs.
@@ -186,7 +187,7 @@ class Dispatcher:
     def wake(self, priority: Priority) -> None:
         """Say that an event may wait in a line."""
         self._promised.add(priority)
-        self._inbox.put_nowait(rules.Woken(priority))
+        self._look_at(priority)
 
     def stop(self) -> None:
         """End `run`, after the acks that came before this and within what NATS allows."""
@@ -218,6 +219,12 @@ class Dispatcher:
                 if not settled.done():
                     settled.set_exception(Unavailable("the session ended or moved before the ack was confirmed"))
             self._settled.clear()
+
+    def _look_at(self, priority: Priority) -> None:
+        """Let the lane hear of a line with its next input, which is this one at the latest."""
+        if priority not in self._heard:
+            self._heard.add(priority)
+            self._inbox.put_nowait(rules.Woken(priority))
 
     async def _wish(self, wish: rules.Wish) -> None:
         """Ask something of the lane and wait until it is done, or refused."""
@@ -327,7 +334,8 @@ class Dispatcher:
         is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed | rules.Seen)
         inputs = deque([happened])
         while inputs:
-            commands = self._lane.handle(inputs.popleft(), self._now())
+            woken, self._heard = self._heard, set()
+            commands = self._lane.handle(inputs.popleft(), self._now(), woken)
             for command in commands:
                 if is_wish and isinstance(command, rules.Disown):
                     self._grant(refusal=f"this session does not hold event {command.event_id}")
@@ -382,9 +390,7 @@ class Dispatcher:
             if pulled is None:
                 if priority in self._promised:
                     self._promised.discard(priority)
-                    asyncio.get_running_loop().call_later(
-                        LOOK_AGAIN_SECONDS, self._inbox.put_nowait, rules.Woken(priority)
-                    )
+                    asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_at, priority)
                 return rules.Exhausted(priority)
             try:
                 event, body = decode_event(pulled.headers, pulled.data)

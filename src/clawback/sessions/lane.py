@@ -32,7 +32,7 @@ line that may have events is `expected`; asking an empty one clears that, a wake
 as one connection is active; the stack outlives it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct, structs
 
@@ -290,16 +290,21 @@ class Lane:
                 waits.append((running.reminders + 1) * self._manners.reminder_seconds - spent)
         return max(0.0, min(waits)) if waits else None
 
-    def handle(self, happened: Input, now: float) -> list[Command]:
+    def handle(self, happened: Input, now: float, woken: Collection[Priority] = ()) -> list[Command]:
         """
         Take one input and say what to do about it, in order. `now` never goes back.
+
+        `woken` are lines in which something was stored meanwhile, if only after the input: what is next to leave is
+        chosen among all that is known to wait.
 
         Raises:
             AssertionError: an answer came to a command that was not given: a bug in the driver. The state is unchanged.
         """
         self._check(happened)
         self._count(now)
-        return [*self._take(happened, now), *self._look_at_clock(now), *self._go_on(now)]
+        commands = self._take(happened, now)
+        self._expected = self._expected.union(woken)
+        return [*commands, *self._look_at_clock(now), *self._go_on(now)]
 
     def lost(self, now: float, *, clean: bool) -> list[Held]:
         """
