@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clawback.errors import Unavailable
 from clawback.fabric import ledger as ledger_module
 from clawback.fabric import subjects
-from clawback.fabric.connection import PAGE_MESSAGES, Fabric
+from clawback.fabric.connection import BURST_MESSAGES, PAGE_MESSAGES, Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.ledger import MAX_BATCH, WORTH_A_BATCH, Ledger, _Memory
 from clawback.model import Address, Event, Origin, Priority, new_id, random_id
@@ -425,6 +425,26 @@ async def test_what_is_waited_for_is_written_at_once(fabric, monkeypatch):
     await ledger.drain()
 
     assert [entry.subject.rpartition(".")[2] for entry in entries] == ["evt_first", "evt_second", "evt_third"]
+
+
+async def test_a_batch_takes_its_time_until_somebody_waits_for_it(fabric, monkeypatch):
+    """Between a few entries webhooks have their turn; whoever ends an event has the rest sent at once."""
+    monkeypatch.setattr("clawback.fabric.ledger.GATHER_SECONDS", 0.0)
+    monkeypatch.setattr("clawback.fabric.ledger.PAUSE_SECONDS", 3600.0)
+    ledger, profile_id, sent = Ledger(fabric), random_id(16), []
+    subscription = await fabric.subscribe(f"seen.{profile_id}.*", sent.append)
+    for number in range(5 * BURST_MESSAGES):
+        ledger.note(profile_id, f"evt_{number}")
+    await eventually(lambda: sent)
+    # What was sent before this has come back by its answer.
+    await fabric.counts("SEEN", "none")
+    in_the_pause = len(sent)
+    async with asyncio.timeout(5):
+        await ledger.written(profile_id, "evt_0")
+    await subscription.unsubscribe()
+
+    assert in_the_pause == BURST_MESSAGES
+    assert len(await fabric.counts("SEEN", f"seen.{profile_id}.*")) == 5 * BURST_MESSAGES
 
 
 async def test_an_entry_that_cannot_be_written_holds_its_event_back(fresh_fabric, fresh_natsd, monkeypatch):

@@ -88,8 +88,8 @@ LATE_SECONDS = 0.2
 PAGE_MESSAGES = 512
 """Messages of one batched direct get."""
 
-BURST_MESSAGES = 32
-"""Messages of a batch that are sent before others have their turn."""
+BURST_MESSAGES = 4
+"""Messages of a batch that are sent before others have their turn: a thousand at once take some 15 ms."""
 
 WALK_MESSAGES = 64
 WALK_BYTES = 1024 * 1024
@@ -161,6 +161,10 @@ class _Exchange:
     def fail(self, error: Unavailable) -> None:
         if not self.done.done():
             self.done.set_exception(error)
+
+
+async def _give_way() -> None:
+    await asyncio.sleep(0)
 
 
 class Fabric:
@@ -469,13 +473,15 @@ class Fabric:
             sent[TTL_HEADER] = f"{math.ceil(ttl_s)}s"
         return self._read_publish_answer(await self._ask(subject, body, sent, timeout))
 
-    async def batch(self, messages: Sequence[BatchMessage]) -> PubAck:
+    async def batch(
+        self, messages: Sequence[BatchMessage], *, breathe: Callable[[], Awaitable[None]] = _give_way
+    ) -> PubAck:
         """
         Publish to one stream all or nothing (ADR-50), and return the PubAck of the last.
 
         The messages have successive sequences, so each one's can be told. At most 1,000, each subject once. Messages
         that always come in the same batch may carry message ids: `duplicate` then says that they were stored before,
-        and no sequence.
+        and no sequence. `breathe` is awaited after each few of them; NATS gives a batch up that pauses for 10 s.
 
         Raises:
             Unavailable: no PubAck; all is stored, or nothing.
@@ -504,8 +510,7 @@ class Fabric:
         for number, each in enumerate(before, start=1):
             await self._transmit(*each)
             if number % BURST_MESSAGES == 0:
-                # A thousand take some 15 ms, and a webhook that comes meanwhile has nothing to do with them.
-                await asyncio.sleep(0)
+                await breathe()
         # Whatever was wrong with those before, the answer to the last tells.
         return self._read_publish_answer(await self._ask(subject, body, headers | {BATCH_COMMIT_HEADER: "1"}, 5.0))
 

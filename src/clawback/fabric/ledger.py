@@ -48,6 +48,12 @@ WORTH_A_BATCH = 8
 MAX_BATCH = 1000
 """An entry takes one sync to disk; an atomic batch takes about seven, whatever its size. So few go one by one."""
 
+PAUSE_SECONDS = 0.001
+"""
+Between a few messages of a batch that nobody waits for: sent in one go, it has webhooks wait that have nothing to do
+with it, twice a second.
+"""
+
 WRITTEN_SECONDS = 5.0
 """How long `written` waits for NATS before it says so."""
 
@@ -134,7 +140,7 @@ class Ledger:
         self._unwritten: dict[str, None] = {}
         self._writer: asyncio.Task[None] | None = None
         self._draining = False
-        # Set when what gathers shall be written now: it fills a batch, is waited for, or the server is about to end.
+        # Set when what is not written shall be at once: it fills a batch, is waited for, or the server is about to end.
         self._ripe = asyncio.Event()
         # Set, and made anew, whenever entries were written.
         self._progress = asyncio.Event()
@@ -268,7 +274,6 @@ class Ledger:
     async def _write(self) -> None:
         while self._unwritten:
             await self._gather()
-            self._ripe.clear()
             entries = list(islice(self._unwritten, MAX_BATCH))
             try:
                 await self._store(entries)
@@ -278,6 +283,8 @@ class Ledger:
                 continue
             for subject in entries:
                 del self._unwritten[subject]
+            # Whoever waits still says so again.
+            self._ripe.clear()
             self._progress.set()
             self._progress = asyncio.Event()
 
@@ -285,7 +292,8 @@ class Ledger:
         # One that is made meanwhile reads them.
         memory = self._memory
         if len(entries) >= WORTH_A_BATCH:
-            last = (await self._fabric.batch([BatchMessage(subject) for subject in entries])).sequence
+            messages = [BatchMessage(subject) for subject in entries]
+            last = (await self._fabric.batch(messages, breathe=self._breathe)).sequence
             if memory is not None:
                 memory.cover(last - len(entries) + 1, last)
             return
@@ -295,8 +303,14 @@ class Ledger:
                 memory.cover(sequence, sequence)
 
     async def _gather(self) -> None:
-        if self._draining or len(self._unwritten) >= MAX_BATCH:
-            return
+        if not self._draining and len(self._unwritten) < MAX_BATCH:
+            await self._pause(GATHER_SECONDS)
+
+    async def _breathe(self) -> None:
+        await asyncio.sleep(0)
+        await self._pause(PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._ripe.wait()
