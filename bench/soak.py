@@ -36,8 +36,8 @@ from bench.common import (
 from bench.raw_session import RawSession, leave
 from bench.sessions import look
 
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import read_auth
+from clawback.fabric.streams import Fabric
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0.5"))
 CONNECTS = int(os.environ.get("SOAK_CONNECTS", "500"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from natsd import Natsd
 
 # These need Claude Code itself, which is not ours to install: `make claude` runs them.

@@ -27,7 +27,6 @@ from clawback.app import Application, build_config, open_application
 from clawback.crons.firing import now_utc
 from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.last_seen import LastSeen
@@ -36,6 +35,7 @@ from clawback.fabric.ledger import Ledger
 from clawback.fabric.lines import Lines
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, Profile, new_id, random_id
 from clawback.sessions.socket import Connection
 from clawback.settings import ServerSettings

@@ -11,9 +11,9 @@ import pytest
 
 from clawback import __version__
 from clawback.accounts.tokens import looks_like_token, token_hash
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 
 COMMANDS = [
     [],

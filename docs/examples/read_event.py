@@ -13,9 +13,9 @@ import os
 import sys
 
 from clawback.admin import nats_auth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import decode_event
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from clawback.fabric.subjects import event_stream
 from clawback.settings import load_settings
 

@@ -9,10 +9,10 @@ from clawback.accounts.tokens import MadeToken, SeenToken, Tokens, check_label
 from clawback.accounts.vault import load_vault
 from clawback.errors import NotFound
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import EmbeddedNats, is_running, read_auth
 from clawback.fabric.last_seen import LastSeen
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from clawback.model import Profile, Scheme, Source
 from clawback.settings import ServerSettings
 

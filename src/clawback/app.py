@@ -40,7 +40,6 @@ from clawback.crons.firing import Crons, now_utc
 from clawback.errors import ConfigError, RecordUnreadable
 from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.damage import Damage
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.events import DEFERRED, EventStore
@@ -58,6 +57,7 @@ from clawback.fabric.refusals import Refusals
 from clawback.fabric.registry import Registry
 from clawback.fabric.room import DiskRoom, NatsRoom, Room
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.fabric.wakeups import WakeUps
 from clawback.guard import ConnectionLimits, Guard, allow_connections
 from clawback.model import Address, TokenRecord

@@ -23,9 +23,9 @@ from litestar.openapi import ResponseSpec
 from clawback import metrics
 from clawback.api.answers import Problem
 from clawback.errors import Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.depths import Depths, read_depths
 from clawback.fabric.room import Room
+from clawback.fabric.streams import Fabric
 from clawback.problems import CONTENT_TYPE
 from clawback.sessions.socket import Bridge
 from clawback.settings import Network

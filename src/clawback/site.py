@@ -14,9 +14,9 @@ from litestar.types import ControllerRouterHandler
 from clawback import __version__
 from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES
-from clawback.fabric.connection import Fabric
 from clawback.fabric.damage import Damage
 from clawback.fabric.room import Room
+from clawback.fabric.streams import Fabric
 from clawback.problems import CONTENT_TYPE, build_problem
 from clawback.webhooks.spool import Spool
 

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from clawback.errors import Unavailable
-from clawback.fabric import connection, subjects
-from clawback.fabric.connection import Fabric
+from clawback.fabric import streams, subjects
 from clawback.fabric.layout import MAX_PAYLOAD_BYTES
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from deploy.nats_files import FILES, NODES, ConfiguredNats, NatsCluster
 from houses import SHARDS, House
 from natsd import PASSWORDS, nats_server
@@ -134,7 +134,7 @@ async def test_a_cluster_without_most_of_its_nodes_is_said_to_be_that(cluster, m
     """A server that waited in vain ends with a sentence that says where to look."""
     for node in list(cluster.nodes.values())[1:]:
         node.kill9()
-    monkeypatch.setattr(connection, "ELECTION_SECONDS", 1.0)
+    monkeypatch.setattr(streams, "ELECTION_SECONDS", 1.0)
     fabric = await Fabric.open(cluster.server_auth, name="tests", replicas=NODES)
     with pytest.raises(Unavailable, match=r"was not ready within 1 s: .*`nats server report jetstream`"):
         await Registry.open(fabric, shards=SHARDS)

@@ -11,7 +11,7 @@ import json
 import pytest
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from clawback.model import Priority
 from deploy.nats_files import ConfiguredNats
 from houses import SHARDS, House

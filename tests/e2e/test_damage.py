@@ -3,8 +3,8 @@
 import asyncio
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import read_auth
+from clawback.fabric.streams import Fabric
 from github import delivery, make_source
 from legacy import LegacyClient
 

@@ -6,10 +6,10 @@ import time
 import pytest
 
 import senders
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import read_auth
 from clawback.fabric.registry import DEFAULT_SHARDS
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.model import Address
 from clawback.sessions.sleep import SLEEP_SECONDS
 from github import delivery, make_source, post

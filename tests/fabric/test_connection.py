@@ -7,8 +7,8 @@ import pytest
 from clawback.errors import ConfigError, Conflict, NotFound, QueueFull, TooLarge, Unavailable
 from clawback.fabric import connection, layout
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import BatchMessage, CoreMessage
+from clawback.fabric.streams import Fabric
 from clawback.model import random_id
 from natsd import Natsd, free_port
 from waiting import eventually

@@ -9,13 +9,13 @@ import pytest
 
 from clawback.fabric import layout, subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.leases import Leases
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.lines import Lines
 from clawback.fabric.registry import Registry
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Held, Lease, Origin, Priority, new_id, random_id
 from conftest import SHARDS
 from deploy.nats_files import NODES, NatsCluster

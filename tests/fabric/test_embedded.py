@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from clawback.errors import ConfigError, Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.embedded import EmbeddedNats, read_auth
+from clawback.fabric.streams import Fabric
 from waiting import eventually
 
 

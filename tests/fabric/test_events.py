@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from clawback.errors import BadPayload, QueueFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import (
     COMPRESS_BYTES,
     EVENT_HEADER,
@@ -24,6 +23,7 @@ from clawback.fabric.events import (
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.later import Due
 from clawback.fabric.ledger import Ledger
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, encode_json, new_id, random_id
 from waiting import eventually
 

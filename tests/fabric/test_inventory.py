@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from clawback.errors import BadPayload
-from clawback.fabric import connection, subjects
+from clawback.fabric import streams, subjects
 from clawback.fabric.events import EventStore
 from clawback.fabric.inventory import START, Inventory
 from clawback.fabric.later import Due
@@ -85,10 +85,10 @@ async def test_everything_is_listed_by_how_long_it_is_where_it_is(fabric, events
 
 async def test_a_long_list_is_read_in_pages(events, inventory, address, monkeypatch):
     """However many messages and bytes a page holds, also where one message is larger than a page."""
-    monkeypatch.setattr(connection, "WALK_BYTES", 1000)
+    monkeypatch.setattr(streams, "WALK_BYTES", 1000)
     expected = [await store(events, address, b"x" * size) for size in [10, 5000, 400, 400, 400] * 3]
     for messages in (1, 2, 64):
-        monkeypatch.setattr(connection, "WALK_MESSAGES", messages)
+        monkeypatch.setattr(streams, "WALK_MESSAGES", messages)
         found = await inventory.oldest(address.profile_id, limit=100)
 
         assert [item.event_id for item in found] == expected

@@ -8,8 +8,8 @@ import pytest
 
 from clawback.errors import BadPayload, Unavailable
 from clawback.fabric import later, subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.later import Relay, arm, armed_for, disarm
+from clawback.fabric.streams import Fabric
 from clawback.model import random_id
 from waiting import eventually
 

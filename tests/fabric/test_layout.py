@@ -2,7 +2,7 @@ import pytest
 
 from clawback.errors import Unavailable
 from clawback.fabric import layout
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 
 KEPT_FOR_EVER = {"DEAD", "LATER", "STACK"}
 """Beside the streams of events."""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from clawback.errors import Unavailable
 from clawback.fabric import ledger as ledger_module
 from clawback.fabric import subjects
-from clawback.fabric.connection import BURST_MESSAGES, PAGE_MESSAGES, Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.ledger import MAX_BATCH, WORTH_A_BATCH, Ledger, _Memory
+from clawback.fabric.streams import BURST_MESSAGES, PAGE_MESSAGES, Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id, random_id
 from waiting import eventually
 

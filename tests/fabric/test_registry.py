@@ -11,9 +11,9 @@ from clawback.accounts.keyring import key_id
 from clawback.errors import Conflict, NotFound, RecordUnreadable, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.connection import Fabric
 from clawback.fabric.records import Copy, Entry, Install
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from clawback.model import (
     Address,
     EventTypeRule,

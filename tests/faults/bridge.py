@@ -30,7 +30,7 @@ from clawback.channel.reach import Reach
 from clawback.channel.remote import Connection, Remote, Timing
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from clawback.model import Priority
 from faults.bridge_ledger import (
     Accepted,

@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 
 from channel.claude import DISCOVER, INITIALIZE, Claude
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from faults.ledger import Accepted, AckAnswered, AckCalled, Entry, Killed, Sent, Shown, story, violations
 from github import delivery, make_source
 from legacy import LegacyClient

@@ -15,10 +15,10 @@ import pytest
 from cable import Cable
 from channel.claude import Claude
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.registry import DEFAULT_SHARDS
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id
 from cluster import Peer, joined
 from faults.extent import ROUNDS

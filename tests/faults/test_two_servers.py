@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from cluster import make_token
 from deploy.nats_files import NODES, NatsCluster
 from faults.bridge import PLACES, Bridge

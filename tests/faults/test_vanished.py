@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from cluster import make_token
 from legacy import LegacyClient
 from natsd import Natsd

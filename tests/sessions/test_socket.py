@@ -13,8 +13,8 @@ from clawback import __version__, wire
 from clawback.accounts import throttle
 from clawback.accounts.tokens import new_token
 from clawback.errors import Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.operations import OPERATIONS
 from clawback.sessions import socket as bridge
 from houses import House, counting

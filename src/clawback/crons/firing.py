@@ -25,10 +25,10 @@ import msgspec
 from clawback import metrics
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric import later, subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.history import History
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, derive_event_id, new_id
 from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
 from clawback.schedules.missed import choose_late

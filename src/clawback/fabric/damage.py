@@ -14,8 +14,8 @@ import logging
 
 from clawback import metrics
 from clawback.errors import Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.layout import streams
+from clawback.fabric.streams import Fabric
 
 MAX_DELETED = 100_000
 """

@@ -8,8 +8,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import DEAD_STREAM
+from clawback.fabric.streams import Fabric
 from clawback.model import Address
 
 MAX_ADDRESSES = 100

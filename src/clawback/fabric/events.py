@@ -21,12 +21,12 @@ import msgspec
 from clawback import traceparent
 from clawback.errors import BadPayload, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
 from clawback.fabric.later import STREAM as LATER_STREAM
 from clawback.fabric.later import Due, arm, disarm
 from clawback.fabric.ledger import Ledger
 from clawback.fabric.room import Room
+from clawback.fabric.streams import Fabric
 from clawback.fabric.wakeups import WakeUps
 from clawback.model import Address, Event, Origin, encode_json
 

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 
 from clawback.errors import RateLimited, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric, Subscription
+from clawback.fabric.connection import Subscription
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.leases import Leases
 from clawback.fabric.news import ACTIVE, LEFT, STANDBY, News, NewsType, read_lease, read_news, session_news
+from clawback.fabric.streams import Fabric
 from clawback.fabric.subjects import LeaseSubject
 
 QUEUE_NEWS = 256

@@ -9,10 +9,10 @@ has it at GitHub later. Read from NATS at each use, not kept in memory: people c
 import msgspec
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import BatchMessage
 from clawback.fabric.layout import CONFIG_BUCKET
 from clawback.fabric.registry import Registry
+from clawback.fabric.streams import Fabric
 from clawback.model import Profile, Record, encode_json
 
 _STREAM = f"KV_{CONFIG_BUCKET}"

@@ -12,8 +12,8 @@ from itertools import islice
 import msgspec
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import Stored
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, EventState, HistoryRecord, encode_json
 
 _STREAM = "HIST"

@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from clawback.errors import BadPayload
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import DEAD_STREAM, EventStore, decode_event_header
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.later import armed_for
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, EventState, Held, Priority
 
 LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED, EventState.TIMED_OUT, EventState.DEAD)

@@ -12,8 +12,8 @@ import msgspec
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.layout import CONFIG_BUCKET
+from clawback.fabric.streams import Fabric
 from clawback.model import TokenRecord, encode_json
 
 WRITE_EVERY = timedelta(hours=1)

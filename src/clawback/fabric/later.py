@@ -22,9 +22,9 @@ from msgspec import Struct
 
 from clawback.errors import BadPayload, ClawbackError, NotFound, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import STATUS, CoreMessage
 from clawback.fabric.layout import SECOND_NS
+from clawback.fabric.streams import Fabric
 
 STREAM = "LATER"
 CONSUMER = "relay"

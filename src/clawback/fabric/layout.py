@@ -37,7 +37,7 @@ ONCE_BUCKET = "once"
 
 
 class JetStreamApi(Protocol):
-    """The one call made here; fabric.connection has it."""
+    """The one call made here; fabric.streams has it."""
 
     async def api(self, operation: str, body: dict[str, Any], *, timeout: float = ...) -> dict[str, Any]:  # noqa: ASYNC109 -- see there
         """Send a `$JS.API` request and return its answer, `error` included."""

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from clawback.errors import Conflict, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.layout import SESSION_BUCKET
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json
 
 LEASE_SECONDS = 30.0

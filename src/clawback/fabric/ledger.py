@@ -33,8 +33,8 @@ from itertools import islice
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import PAGE_MESSAGES, Fabric
 from clawback.fabric.jetstream import BatchMessage
+from clawback.fabric.streams import PAGE_MESSAGES, Fabric
 
 _STREAM = "SEEN"
 

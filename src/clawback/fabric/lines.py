@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from clawback.errors import NotFound, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import CoreMessage, Stored
 from clawback.fabric.layout import SECOND_NS
+from clawback.fabric.streams import Fabric
 from clawback.fabric.wakeups import Wake, WakeUps
 from clawback.model import Address, Priority
 

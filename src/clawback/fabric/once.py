@@ -9,8 +9,8 @@ import hashlib
 
 from clawback.errors import Conflict
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.layout import ONCE_BUCKET
+from clawback.fabric.streams import Fabric
 
 _STREAM = f"KV_{ONCE_BUCKET}"
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from clawback.errors import TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 from clawback.model import Refusal, encode_json
 
 STREAM = "REFUSED"

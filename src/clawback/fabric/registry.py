@@ -21,9 +21,9 @@ import msgspec
 
 from clawback.errors import Conflict, NotFound
 from clawback.fabric import layout, subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import SEQUENCE_HEADER, BatchMessage, CoreMessage
 from clawback.fabric.records import DELETED, RESTORE, ROTATED, Copy, Entry, Install, KeyRecord, check_readable, decode
+from clawback.fabric.streams import Fabric
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
 
 DEFAULT_SHARDS = 8

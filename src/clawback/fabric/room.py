@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from clawback.errors import StoreFull, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
+from clawback.fabric.streams import Fabric
 
 MIB = 1024 * 1024
 

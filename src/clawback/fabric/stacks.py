@@ -11,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import Stored
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Held, encode_json
 
 _decoder = msgspec.json.Decoder(list[Held])

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, suppress
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import CoreMessage
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Priority
 
 Wake = Callable[[Priority], None]

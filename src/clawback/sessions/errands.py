@@ -20,11 +20,11 @@ from msgspec import Struct
 
 from clawback import wire
 from clawback.errors import NotFound, Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import decode_event
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.leases import Leases
 from clawback.fabric.stacks import Stacks
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.frames import build_event_frame

@@ -24,9 +24,9 @@ from msgspec import Struct
 from clawback.allowance import Allowance
 from clawback.errors import QueueFull, RateLimited, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.connection import Fabric
 from clawback.fabric.events import EventStore
 from clawback.fabric.jetstream import CoreMessage
+from clawback.fabric.streams import Fabric
 from clawback.model import UNTAGGED_NAME, Address, Event, Origin, Priority, Record, encode_json, new_id, random_id
 from clawback.sessions.presence import Presence
 from clawback.traceparent import parse_traceparent

@@ -22,9 +22,9 @@ import msgspec
 from msgspec import Struct, field
 
 from clawback.errors import Conflict, NotFound, Unavailable
-from clawback.fabric.connection import Fabric
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.leases import RENEW_SECONDS, Entry, Leases
+from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json, random_id
 from clawback.waits import Signal
 from clawback.wire import CLOSE_REPLACED
