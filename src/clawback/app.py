@@ -154,11 +154,8 @@ async def open_application(
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
         wake_ups = WakeUps(fabric)
-        stacks, lines, room = (
-            Stacks(fabric, shards),
-            Lines(fabric, shards, wake_ups),
-            await _open_room(settings, fabric),
-        )
+        stacks, lines = Stacks(fabric, shards), Lines(fabric, shards, wake_ups)
+        room = await _open_room(settings, fabric)
         events = EventStore(fabric, ledger, shards, room, traces, wake_ups=wake_ups)
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))

@@ -19,7 +19,7 @@ MARGIN_SECONDS = 1.0
 """
 How long before the ack of the event in flight another's 202 must have come, to be certain that the server knew of it.
 
-Its wake-up travels beside the 202, and is read before the ack is confirmed; only NATS's own moment between storing an
+Its wake-up leaves before the 202, and is read before the ack is confirmed; only NATS's own moment between storing an
 event and showing it to its consumers is left, for which the server looks again after 50 ms.
 """
 

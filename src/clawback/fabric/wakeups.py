@@ -61,12 +61,14 @@ class WakeUps:
                 with suppress(ValueError):  # see above
                     wake(subjects.parse_event_subject(message.subject).priority)
 
-        subscription = await self._fabric.subscribe(subjects.wake_filter(shard, address), heard)
         self._listeners[address] = wake
         try:
-            yield
+            subscription = await self._fabric.subscribe(subjects.wake_filter(shard, address), heard)
+            try:
+                yield
+            finally:
+                await subscription.unsubscribe()
         finally:
             # A lease that was lost may be served by the next holder already, and by this very server.
             if self._listeners.get(address) is wake:
                 del self._listeners[address]
-            await subscription.unsubscribe()
