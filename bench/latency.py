@@ -2,8 +2,8 @@
 How long a webhook takes to a session: from the POST's first byte to the event's frame on the WebSocket.
 
 Next to what no server of this kind can do without, each step by itself: an HTTP echo of the body, a publish with its
-PubAck, a pull of what was published. Ours does more in between: it looks into the ledger, waits for NATS's wake-up, and
-stores what the session holds before the frame leaves. One event at a time, each acked before the next is sent.
+PubAck, a pull of what was published. Ours does more in between: it looks into the ledger, wakes the session, and stores
+what the session holds before the frame leaves. One event at a time, each acked before the next is sent.
 
 First while nothing else happens. Then while the server in question takes half of the webhooks that ours can take, at
 random moments, in another stream; the steps then go through the bare handler and its NATS. The two take turns.

@@ -24,20 +24,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from clawback import metrics
-from clawback.errors import (
-    ClawbackError,
-    ConfigError,
-    NotFound,
-    TooLarge,
-    Unavailable,
-)
+from clawback.errors import ClawbackError, ConfigError, NotFound, TooLarge, Unavailable
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.jetstream import (
-    NO_RESPONDERS,
-    STATUS,
-    CoreMessage,
-    header_bytes,
-)
+from clawback.fabric.jetstream import NO_RESPONDERS, STATUS, CoreMessage, header_bytes
 
 CONNECT_SECONDS = 2.0
 """One attempt to reach one server, each of its steps."""

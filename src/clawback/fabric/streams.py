@@ -15,10 +15,7 @@ from typing import Any, Self
 
 import msgspec
 
-from clawback.errors import (
-    StoreFull,
-    Unavailable,
-)
+from clawback.errors import StoreFull, Unavailable
 from clawback.fabric import layout
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.connection import Backoff, Connection
