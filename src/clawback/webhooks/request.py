@@ -1,4 +1,4 @@
-"""
+r"""
 A webhook request as the pure files read it: headers, the body's bytes, and single values out of its JSON. Pure.
 
 The signature is verified over `body` as received. What is read out of it afterwards, by any part, goes through one
