@@ -45,10 +45,10 @@ from bench.common import (
 
 from clawback.fabric import subjects
 from clawback.fabric.embedded import read_auth
-from clawback.fabric.events import EVENT_HEADER
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, encode_json, new_id
+from clawback.store.events import EVENT_HEADER
+from clawback.store.registry import Registry
 
 DEPTHS = [int(depth) for depth in os.environ.get("BACKLOG_DEPTHS", "1000,100000,1000000").split(",")]
 SOURCES = 10

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import websockets
 
-from clawback import admin
 from clawback.accounts.profiles import ensure_profile
+from clawback.commands import admin
 from clawback.fabric import subjects
 from clawback.settings import ServerSettings
 

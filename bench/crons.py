@@ -37,12 +37,13 @@ from bench.common import (
 
 from clawback.accounts.profiles import ensure_profile
 from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, next_run
-from clawback.fabric import later, subjects
+from clawback.fabric import subjects
 from clawback.fabric.embedded import read_auth
 from clawback.fabric.jetstream import BatchMessage
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
 from clawback.model import Cron, Profile, encode_json, new_id
+from clawback.store import later
+from clawback.store.registry import Registry
 
 CRONS = int(os.environ.get("BENCH_CRONS", "100000"))
 PROFILES = 10

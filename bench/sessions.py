@@ -41,9 +41,9 @@ from bench.raw_session import RawSession, allow_files, connect_all, leave
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import Tokens
 from clawback.fabric.embedded import read_auth
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
+from clawback.store.last_seen import LastSeen
+from clawback.store.registry import Registry
 
 SESSIONS = int(os.environ.get("BENCH_SESSIONS", "10000"))
 OF_PROFILE = 100

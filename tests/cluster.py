@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed
 
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import Tokens
-from clawback.app import open_application
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.registry import Registry
 from clawback.model import random_id
+from clawback.server.app import open_application
 from clawback.settings import ServerSettings
+from clawback.store.last_seen import LastSeen
+from clawback.store.registry import Registry
 from conftest import SHARDS
 from houses import KEY
 from natsd import Natsd

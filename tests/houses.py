@@ -23,22 +23,22 @@ from websockets.exceptions import ConnectionClosed
 
 from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import MadeToken, Tokens
-from clawback.app import Application, build_config, open_application
 from clawback.crons.firing import now_utc
 from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.leases import Leases
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.lines import Lines
-from clawback.fabric.registry import Registry
-from clawback.fabric.stacks import Stacks
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, Profile, new_id, random_id
+from clawback.server.app import Application, build_config, open_application
 from clawback.sessions.socket import Connection
 from clawback.settings import ServerSettings
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.last_seen import LastSeen
+from clawback.store.leases import Leases
+from clawback.store.ledger import Ledger
+from clawback.store.lines import Lines
+from clawback.store.registry import Registry
+from clawback.store.stacks import Stacks
 from natsd import Natsd
 from waiting import eventually
 

@@ -12,8 +12,8 @@ import pytest
 from clawback import __version__
 from clawback.accounts.tokens import looks_like_token, token_hash
 from clawback.fabric.embedded import EmbeddedNats
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
+from clawback.store.registry import Registry
 
 COMMANDS = [
     [],
@@ -271,7 +271,7 @@ def test_channel_loads_nothing_of_the_server():
     added, channel = (line.split() for line in ran.stdout.splitlines())
 
     assert added == ["clawback.cli"]
-    assert not {"nats", "litestar", "cryptography", "clawback.settings", "clawback.app"} & set(channel)
+    assert not {"nats", "litestar", "cryptography", "clawback.settings", "clawback.server.app"} & set(channel)
 
 
 async def test_a_token_is_made_while_the_server_runs(clawback, tmp_path):

@@ -14,7 +14,7 @@ import yaml
 from litestar import Litestar
 from prometheus_client import Counter, Gauge, Histogram
 
-from clawback import errors, metrics, problems, wire
+from clawback import errors, wire
 from clawback.api import PATH, build_api
 from clawback.api.answers import PROBLEMS
 from clawback.api.description import build_openapi_config, complete
@@ -22,9 +22,11 @@ from clawback.channel.settings import PluginConfig
 from clawback.channel.tools import TOOLS
 from clawback.cli import _build_parser
 from clawback.fabric import layout
-from clawback.fabric.news import News, NewsType
+from clawback.http import problems
 from clawback.model import Scheme
 from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, RUN_VARIABLES, SETTINGS
+from clawback.store.news import News, NewsType
+from clawback.telemetry import metrics
 from clawback.webhooks import endpoint
 
 ROOT = Path(__file__).parent.parent

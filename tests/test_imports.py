@@ -40,14 +40,14 @@ PURE = {
     "web/place",
     "web/visit",
     "web/words",
-    "fabric/news",
+    "store/news",
     "fabric/auth",
     "fabric/jetstream",
-    "fabric/records",
-    "allowance",
-    "problems",
-    "traceparent",
-    "welcome",
+    "store/records",
+    "http/allowance",
+    "http/problems",
+    "telemetry/traceparent",
+    "server/welcome",
 }
 KNOWN_EXCEPTIONS = {
     ("webhooks", "accounts"),
@@ -68,7 +68,7 @@ MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in R
 
 
 def imported(module):
-    """Name what a module imports: our own modules as paths (`fabric/lines`), others by their first name."""
+    """Name what a module imports: our own modules as paths (`store/lines`), others by their first name."""
     names = set()
     for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
         if isinstance(node, ast.Import):
@@ -87,11 +87,14 @@ def test_a_module_imports_what_it_may(module):
     rooms = {name.partition("/")[0] for name in ours} & ROOMS
 
     assert folder == "fabric" or "nats" not in others
-    assert module == "tracing" or "opentelemetry" not in others
+    assert module == "telemetry/tracing" or "opentelemetry" not in others
     if folder in ROOMS:
         assert {(folder, room) for room in rooms - {folder}} <= KNOWN_EXCEPTIONS
     if folder == "fabric":
         assert not rooms, "the fabric is below the rooms"
+        assert not any(name.startswith("store/") for name in ours), "the fabric is below the store"
+    if folder == "store":
+        assert not rooms, "the store is below the rooms"
     if folder == "channel":
         assert {name for name in ours if not name.startswith("channel")} <= WORDS
 

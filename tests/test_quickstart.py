@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from clawback.fabric.events import EventStore
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.registry import Registry
 from clawback.model import Address, Event, Origin, Priority, new_id, random_id
+from clawback.store.events import EventStore
+from clawback.store.ledger import Ledger
+from clawback.store.registry import Registry
 from console import Step, expectation, steps
 from natsd import free_port
 

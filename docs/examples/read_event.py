@@ -12,12 +12,12 @@ import asyncio
 import os
 import sys
 
-from clawback.admin import nats_auth
-from clawback.fabric.events import decode_event
-from clawback.fabric.registry import Registry
+from clawback.commands.admin import nats_auth
 from clawback.fabric.streams import Fabric
 from clawback.fabric.subjects import event_stream
 from clawback.settings import load_settings
+from clawback.store.events import decode_event
+from clawback.store.registry import Registry
 
 
 async def read(event_id: str, sequence: int) -> bytes:

@@ -59,8 +59,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     import uvloop
 
-    from clawback import logs
-    from clawback.app import serve
+    from clawback.server.app import serve
+    from clawback.telemetry import logs
 
     settings = _load_settings(arguments)
     logs.configure()
@@ -100,7 +100,7 @@ def _monitor(_arguments: argparse.Namespace) -> int:
 def _token_create(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.admin import create_token
+    from clawback.commands.admin import create_token
 
     profile, made = asyncio.run(create_token(_load_settings(arguments), arguments.profile, arguments.label))
     if arguments.json:
@@ -123,7 +123,7 @@ def _token_create(arguments: argparse.Namespace) -> int:
 def _token_list(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.admin import list_tokens
+    from clawback.commands.admin import list_tokens
 
     tokens = asyncio.run(list_tokens(_load_settings(arguments), arguments.profile))
     if arguments.json:
@@ -148,7 +148,7 @@ def _token_list(arguments: argparse.Namespace) -> int:
 def _token_revoke(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.admin import revoke_token
+    from clawback.commands.admin import revoke_token
 
     asyncio.run(revoke_token(_load_settings(arguments), arguments.id))
     _say(f"Revoked {arguments.id}; what it had opened is closed.")
@@ -202,7 +202,7 @@ def _keys_remove(arguments: argparse.Namespace) -> int:
 def _login(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.login import log_in
+    from clawback.commands.login import log_in
 
     if arguments.token is not None:
         _say("Warning: --token shows the token to everybody on this machine (ps) and in the shell's history;"
@@ -302,7 +302,7 @@ def _trigger(arguments: argparse.Namespace) -> int:
 def _nats_env(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from clawback.admin import nats_auth
+    from clawback.commands.admin import nats_auth
 
     auth = nats_auth(_load_settings(arguments))
     if arguments.json:

@@ -22,7 +22,7 @@ from msgspec import Struct
 from clawback.accounts.keyring import parse_ring
 from clawback.channel.settings import is_loopback
 from clawback.errors import ConfigError
-from clawback.private_files import read_private_file
+from clawback.system.private_files import read_private_file
 
 PREFIX = "CLAWBACK_"
 CONFIG_FILE_VARIABLE = "CLAWBACK_CONFIG_FILE"
@@ -48,7 +48,7 @@ GIB = 1024 * MIB
 GITHUB_URL = "https://github.com"
 
 MAX_BODY_BYTES = 25 * MIB
-"""GitHub's own cap. A larger body could be stored, but nothing that reads events takes it: fabric/events.py."""
+"""GitHub's own cap. A larger body could be stored, but nothing that reads events takes it: store/events.py."""
 
 MIN_METRICS_TOKEN = 16
 """Characters. Whoever guesses it learns which profiles and tags there are, and how busy they are."""

@@ -7,9 +7,9 @@ from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.throttle import FAILURES, Throttle
 from clawback.accounts.tokens import Tokens, new_token
 from clawback.errors import RateLimited, Unauthorized, Unavailable
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.registry import Registry
 from clawback.model import random_id
+from clawback.store.last_seen import LastSeen
+from clawback.store.registry import Registry
 from conftest import SHARDS
 from houses import counting
 

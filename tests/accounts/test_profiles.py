@@ -6,8 +6,8 @@ import pytest
 
 from clawback.accounts.profiles import check_profile_name, ensure_profile
 from clawback.errors import Rejected
-from clawback.fabric.registry import Registry
 from clawback.model import random_id
+from clawback.store.registry import Registry
 from conftest import SHARDS
 
 

@@ -10,8 +10,8 @@ from clawback.accounts.seals import Resealed, check_keys, count_seals, reseal
 from clawback.accounts.vault import Vault
 from clawback.errors import ConfigError
 from clawback.fabric import subjects
-from clawback.fabric.registry import Registry
 from clawback.model import Scheme, Sealed, Source, new_id
+from clawback.store.registry import Registry
 from conftest import SHARDS
 
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in (1, 2, 3))

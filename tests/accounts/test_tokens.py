@@ -6,9 +6,9 @@ import pytest
 
 from clawback.accounts.tokens import Tokens, check_label, looks_like_token, new_token, token_hash
 from clawback.errors import NotFound, Rejected, Unauthorized
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.registry import Registry
 from clawback.model import random_id
+from clawback.store.last_seen import LastSeen
+from clawback.store.registry import Registry
 from conftest import SHARDS
 
 

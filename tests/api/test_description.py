@@ -152,7 +152,7 @@ async def test_every_operation_succeeds_as_described(house, api):
         await ask("POST", f"/events/{event_id}/{action}", json={})
     await ask("POST", "/tokens/rotate", 201, json={})
 
-    # The feed has no end: tests/test_event_stream.py holds on to it.
+    # The feed has no end: tests/http/test_event_stream.py holds on to it.
     assert set(done) | {"event_stream"} == {operation["operationId"] for _, _, operation in operations(api.document)}
 
 

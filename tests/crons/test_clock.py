@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clawback.crons.firing import KIND
-from clawback.fabric import later, subjects
+from clawback.fabric import subjects
+from clawback.store import later
 from houses import House
 from waiting import eventually
 

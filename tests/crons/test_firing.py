@@ -11,14 +11,15 @@ from clawback.accounts.profiles import ensure_profile
 from clawback.crons import firing
 from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, Crons, next_run, stamp
 from clawback.errors import Unavailable
-from clawback.fabric import later, subjects
-from clawback.fabric.events import EventStore, decode_event
-from clawback.fabric.history import History
-from clawback.fabric.later import Due, Relay
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.registry import Registry
+from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Cron, EventState, Missed, Overlap, Priority, new_id, random_id
+from clawback.store import later
+from clawback.store.events import EventStore, decode_event
+from clawback.store.history import History
+from clawback.store.later import Due, Relay
+from clawback.store.ledger import Ledger
+from clawback.store.registry import Registry
 from conftest import SHARDS
 from waiting import eventually
 

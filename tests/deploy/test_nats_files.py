@@ -10,8 +10,8 @@ import pytest
 from clawback.errors import Unavailable
 from clawback.fabric import streams, subjects
 from clawback.fabric.layout import MAX_PAYLOAD_BYTES
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
+from clawback.store.registry import Registry
 from deploy.nats_files import FILES, NODES, ConfiguredNats, NatsCluster
 from houses import SHARDS, House
 from natsd import PASSWORDS, nats_server

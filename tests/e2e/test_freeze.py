@@ -7,11 +7,11 @@ import pytest
 
 import senders
 from clawback.fabric.embedded import read_auth
-from clawback.fabric.registry import DEFAULT_SHARDS
-from clawback.fabric.stacks import Stacks
 from clawback.fabric.streams import Fabric
 from clawback.model import Address
 from clawback.sessions.sleep import SLEEP_SECONDS
+from clawback.store.registry import DEFAULT_SHARDS
+from clawback.store.stacks import Stacks
 from github import delivery, make_source, post
 from legacy import LegacyClient
 from processes import frozen

@@ -22,7 +22,13 @@ ACKED = (
     "    deliver attempt=1 outcome=acked",
     "      ack attempt=1 outcome=acked",
 )
-TRACING = {"opentelemetry.trace", "opentelemetry.sdk.trace", "google.protobuf", "requests", "clawback.tracing"}
+TRACING = {
+    "opentelemetry.trace",
+    "opentelemetry.sdk.trace",
+    "google.protobuf",
+    "requests",
+    "clawback.telemetry.tracing",
+}
 """Some of what traces are made with. Not `opentelemetry` itself: Litestar looks for it, and finds some constants."""
 
 THEIR_TRACE, THEIR_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -327,7 +333,7 @@ async def test_nothing_is_imported_that_nobody_asked_for(server, own_server, htt
         await client.ack(await client.event())
         await eventually(lambda: 'action="acked"' in own_server.errors)
 
-    assert "clawback.app" in modules(own_server)
+    assert "clawback.server.app" in modules(own_server)
     assert modules(own_server) & TRACING == set()
     assert modules(server) >= TRACING
     assert not any("trace_id" in line for line in log_lines(own_server, event_id))

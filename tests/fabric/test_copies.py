@@ -9,14 +9,14 @@ import pytest
 
 from clawback.fabric import layout, subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.events import EventStore
-from clawback.fabric.leases import Leases
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.lines import Lines
-from clawback.fabric.registry import Registry
-from clawback.fabric.stacks import Stacks
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Held, Lease, Origin, Priority, new_id, random_id
+from clawback.store.events import EventStore
+from clawback.store.leases import Leases
+from clawback.store.ledger import Ledger
+from clawback.store.lines import Lines
+from clawback.store.registry import Registry
+from clawback.store.stacks import Stacks
 from conftest import SHARDS
 from deploy.nats_files import NODES, NatsCluster
 from waiting import eventually

@@ -20,12 +20,12 @@ from typing import Any, Self
 from websockets.exceptions import WebSocketException
 
 from clawback.crons.firing import Crons
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
 from clawback.model import Cron, EventState, Missed, new_id
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.ledger import Ledger
+from clawback.store.registry import Registry
 from faults.cron_ledger import Confirmed, Entry, Given, Killed, Made, Skipped, Wanted, story, unsettled
 from houses import KEY
 from legacy import LegacyClient, open_socket

@@ -13,8 +13,8 @@ import pytest
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.registry import DEFAULT_SHARDS
 from clawback.fabric.streams import Fabric
+from clawback.store.registry import DEFAULT_SHARDS
 from deploy.nats_files import NatsCluster
 from faults.extent import IS_LONG
 from faults.ledger import Shown

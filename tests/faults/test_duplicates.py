@@ -18,10 +18,10 @@ import pytest
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.events import EventStore, decode_event_header
-from clawback.fabric.ledger import Ledger
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id
+from clawback.store.events import EventStore, decode_event_header
+from clawback.store.ledger import Ledger
 from faults.extent import IS_LONG, ROUNDS
 from waiting import eventually
 

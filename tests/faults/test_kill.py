@@ -15,11 +15,11 @@ import pytest
 from cable import Cable
 from channel.claude import Claude
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.registry import DEFAULT_SHARDS
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id
+from clawback.store.events import EventStore
+from clawback.store.ledger import Ledger
+from clawback.store.registry import DEFAULT_SHARDS
 from cluster import Peer, joined
 from faults.extent import ROUNDS
 from faults.flow import PATIENCE_SECONDS

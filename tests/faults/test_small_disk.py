@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clawback.fabric.room import RESERVE_BYTES
+from clawback.store.room import RESERVE_BYTES
 from github import delivery
 from houses import Peer
 from processes import Server

@@ -7,19 +7,19 @@ from clawback.accounts.profiles import ensure_profile
 from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault
 from clawback.crons.firing import Crons
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.inventory import Inventory
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.leases import Leases
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.refusals import Refusals
-from clawback.fabric.registry import Registry
-from clawback.fabric.stacks import Stacks
 from clawback.model import random_id
 from clawback.operations import Caller, Services
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.inventory import Inventory
+from clawback.store.last_seen import LastSeen
+from clawback.store.leases import Leases
+from clawback.store.ledger import Ledger
+from clawback.store.refusals import Refusals
+from clawback.store.registry import Registry
+from clawback.store.stacks import Stacks
 from conftest import SHARDS
 
 KEY = bytes(range(32))

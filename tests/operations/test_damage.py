@@ -7,11 +7,12 @@ from clawback import wire
 from clawback.accounts.tokens import token_hash
 from clawback.crons.firing import KIND
 from clawback.errors import RecordUnreadable, SecretUnreadable, Unauthorized
-from clawback.fabric import later, subjects
-from clawback.fabric.registry import Registry
+from clawback.fabric import subjects
 from clawback.model import Cron, Source, TokenRecord
 from clawback.operations import perform
 from clawback.operations.caller import UNREADABLE
+from clawback.store import later
+from clawback.store.registry import Registry
 from conftest import SHARDS
 from waiting import eventually
 

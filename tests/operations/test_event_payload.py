@@ -9,9 +9,9 @@ import pytest
 from clawback import wire
 from clawback.errors import NotFound, Rejected
 from clawback.fabric import subjects
-from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, Held, Origin, Priority, Projection, Scheme, new_id
 from clawback.operations import perform
+from clawback.store.stacks import Stacks
 from conftest import SHARDS
 
 BODY = json.dumps({"pr": {"title": "Ünï", "n": 3, "draft": False, "none": None}, "list": [1, {"a": "b"}]}).encode()

@@ -6,10 +6,10 @@ import pytest
 
 from clawback.errors import NotFound
 from clawback.fabric import subjects
-from clawback.fabric.inventory import Item
-from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, EventState, Held, HistoryRecord, Origin, Priority, new_id
 from clawback.operations.events import MAX_PAYLOAD_CHARACTERS, build_timeline, fetch_event, list_lanes
+from clawback.store.inventory import Item
+from clawback.store.stacks import Stacks
 from conftest import SHARDS
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

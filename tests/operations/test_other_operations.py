@@ -6,9 +6,9 @@ import pytest
 
 from clawback import wire
 from clawback.errors import NotFound, Rejected, Unauthorized
-from clawback.fabric.leases import Leases
 from clawback.model import Address, EventState, HistoryRecord, Lease, random_id
 from clawback.operations import OPERATIONS, Caller, perform
+from clawback.store.leases import Leases
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 

@@ -8,13 +8,13 @@ import pytest
 
 from clawback import wire
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.lines import Lines
-from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, EventState, Origin, Priority, new_id, random_id
 from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.ledger import Ledger
+from clawback.store.lines import Lines
+from clawback.store.stacks import Stacks
 from conftest import SHARDS
 from waiting import eventually
 
@@ -188,7 +188,7 @@ async def test_an_ack_of_a_stranger_touches_nothing(session):
 
 async def test_an_event_ends_only_when_its_delivery_is_in_the_ledger(session, monkeypatch):
     """While entries gather, an ack has its own written first: the stream forgets the delivery with the event."""
-    monkeypatch.setattr("clawback.fabric.ledger.GATHER_SECONDS", 3600.0)
+    monkeypatch.setattr("clawback.store.ledger.GATHER_SECONDS", 3600.0)
     client = ScriptedClient()
     ids = [await session.publish(text, delivery_id=text) for text in ("one", "two")]
     async with session.served(client) as dispatcher:

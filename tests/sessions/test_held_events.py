@@ -7,11 +7,11 @@ import pytest
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, Held, Origin, Priority, new_id
 from clawback.sessions import lane
+from clawback.store.events import EventStore
+from clawback.store.ledger import Ledger
+from clawback.store.stacks import Stacks
 from cluster import Refused, joined, make_token, running_server
 from conftest import SHARDS
 from waiting import eventually

@@ -8,11 +8,11 @@ from contextlib import suppress
 
 from nats.aio.subscription import Subscription
 
-from clawback.fabric import lines
-from clawback.protocols import GuardedHttp, GuardedWebSocket
+from clawback.server.protocols import GuardedHttp, GuardedWebSocket
 from clawback.sessions.dispatcher import Dispatcher
 from clawback.sessions.lane import Lane
 from clawback.sessions.socket import Connection
+from clawback.store import lines
 from conftest import SHARDS
 from houses import House
 from waiting import eventually

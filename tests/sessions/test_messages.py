@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clawback.fabric.leases import Leases
 from clawback.model import Address, Lease
 from clawback.sessions import messages
 from clawback.sessions.messages import PER_MINUTE
+from clawback.store.leases import Leases
 from clawback.wire import MAX_CONTENT_CHARACTERS
 from cluster import Refused, joined, make_token, running_server
 from waiting import eventually

@@ -7,9 +7,9 @@ import pytest
 from cable import Cable
 from clawback import wire
 from clawback.errors import Unavailable
-from clawback.fabric import leases as lease_times
 from clawback.fabric.auth import NatsAuth
 from clawback.sessions import presence as times
+from clawback.store import leases as lease_times
 from houses import PATIENCE_SECONDS, House, counting
 from waiting import eventually
 

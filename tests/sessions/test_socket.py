@@ -13,10 +13,10 @@ from clawback import __version__, wire
 from clawback.accounts import throttle
 from clawback.accounts.tokens import new_token
 from clawback.errors import Unavailable
-from clawback.fabric.stacks import Stacks
 from clawback.fabric.streams import Fabric
 from clawback.operations import OPERATIONS
 from clawback.sessions import socket as bridge
+from clawback.store.stacks import Stacks
 from houses import House, counting
 from waiting import eventually
 

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from clawback.errors import Unavailable
-from clawback.fabric import lines as fabric_lines
 from clawback.fabric import subjects
-from clawback.fabric.events import UNREADABLE, decode_event
 from clawback.model import EventState, Priority
 from clawback.sessions.withdrawal import SOURCE_DELETED, withdraw_source
+from clawback.store import lines as fabric_lines
+from clawback.store.events import UNREADABLE, decode_event
 
 
 async def withdraw(house, source_id="src_a"):

@@ -11,7 +11,7 @@ import pytest
 
 from browsing import Browser, hidden_fields
 from clawback.accounts.codes import KIND
-from clawback.fabric.once import _key
+from clawback.store.once import _key
 from github_standin import query_of
 from houses import House
 

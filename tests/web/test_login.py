@@ -14,9 +14,9 @@ from clawback.accounts.throttle import FAILURES, Throttle
 from clawback.accounts.tokens import Tokens, new_token
 from clawback.accounts.vault import load_vault
 from clawback.errors import Rejected
-from clawback.fabric.github_accounts import GithubAccounts
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.once import Once
+from clawback.store.github_accounts import GithubAccounts
+from clawback.store.last_seen import LastSeen
+from clawback.store.once import Once
 from clawback.web.door import Door
 from clawback.web.headers import POLICY
 from clawback.web.place import Place

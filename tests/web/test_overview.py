@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from browsing import hidden_fields
-from clawback import event_stream
 from clawback.accounts.profiles import ensure_profile
+from clawback.http import event_stream
 from clawback.model import Event, EventState, HistoryRecord, Origin, Priority, new_id, random_id
 from clawback.web.overview import join_lanes
 from waiting import eventually

@@ -19,12 +19,12 @@ import senders
 from clawback.accounts.keyring import key_id
 from clawback.accounts.vault import Vault
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore, decode_event
-from clawback.fabric.history import History
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.refusals import Refusals
-from clawback.fabric.registry import Registry
 from clawback.model import Address, EventState, EventTypeRule, Profile, Refusal, Scheme, Source, new_id, random_id
+from clawback.store.events import EventStore, decode_event
+from clawback.store.history import History
+from clawback.store.ledger import Ledger
+from clawback.store.refusals import Refusals
+from clawback.store.registry import Registry
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
 from natsd import free_port
 from senders import NOW, SECRET, SENDERS

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 import senders
-from clawback.fabric.refusals import Refusals
-from clawback.metrics import WEBHOOKS
 from clawback.model import new_id
+from clawback.store.refusals import Refusals
+from clawback.telemetry.metrics import WEBHOOKS
 from houses import House
 from waiting import eventually
 

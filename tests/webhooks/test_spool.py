@@ -10,11 +10,11 @@ import pytest
 
 from clawback.errors import ConfigError, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import DEAD_STREAM, EventStore, decode_event
-from clawback.fabric.ledger import Ledger
-from clawback.fabric.registry import Registry
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, Profile, Scheme, Source, new_id, random_id
+from clawback.store.events import DEAD_STREAM, EventStore, decode_event
+from clawback.store.ledger import Ledger
+from clawback.store.registry import Registry
 from clawback.webhooks.spool import BLOCK_BYTES, Spool
 from clawback.webhooks.spooled import Spooled
 from counting import counted

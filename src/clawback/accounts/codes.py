@@ -15,9 +15,9 @@ from msgspec import Struct
 from clawback.accounts.github import challenge_of
 from clawback.accounts.tokens import MadeToken, Tokens, check_label
 from clawback.errors import NotFound
-from clawback.fabric.once import Once
-from clawback.fabric.registry import Registry
 from clawback.model import encode_json, random_id
+from clawback.store.once import Once
+from clawback.store.registry import Registry
 
 CODE_CHARACTERS = 26
 """130 random bits: what is guessed must not be guessed in 10 minutes by anybody."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from clawback.errors import ConfigError, Rejected
-from clawback.private_files import create_private_file, read_private_file, replace_private_file
+from clawback.system.private_files import create_private_file, read_private_file, replace_private_file
 
 KEY_BYTES = 32
 KEY_FILE = "master.key"

@@ -14,9 +14,9 @@ import msgspec
 from clawback.accounts.github import Account
 from clawback.accounts.profiles import PROFILE_ID_CHARACTERS, WEBHOOK_ID_CHARACTERS
 from clawback.errors import Conflict, Unauthorized, Unavailable
-from clawback.fabric.github_accounts import GithubAccount, GithubAccounts
-from clawback.fabric.registry import Registry
 from clawback.model import Profile, random_id
+from clawback.store.github_accounts import GithubAccount, GithubAccounts
+from clawback.store.registry import Registry
 
 TRIES = 5
 """Two logins of one person at the same moment need two; more means that something else is wrong."""

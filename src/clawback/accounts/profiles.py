@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from clawback.errors import Conflict, Rejected
-from clawback.fabric.registry import Registry
 from clawback.model import Profile, random_id
+from clawback.store.registry import Registry
 
 DEFAULT_PROFILE = "default"
 """Made at the first start, so that one person never has to think of profiles."""

@@ -17,8 +17,8 @@ from msgspec import Struct
 from clawback.accounts.keyring import KEY_SETTING
 from clawback.accounts.vault import Vault
 from clawback.errors import ConfigError, NotFound, SecretUnreadable, Unavailable
-from clawback.fabric.registry import Registry
 from clawback.model import Sealed, Source
+from clawback.store.registry import Registry
 
 FORGET_EVERY_SECONDS = 3600
 """Every server looks, and finds mostly nothing; two that find the same write the same."""

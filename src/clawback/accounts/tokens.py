@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from clawback.errors import NotFound, Rejected, Unauthorized
-from clawback.fabric.last_seen import LastSeen
-from clawback.fabric.registry import Registry
 from clawback.model import TokenRecord, new_id
+from clawback.store.last_seen import LastSeen
+from clawback.store.registry import Registry
 
 PREFIX = "cbt_"
 ENTROPY_BYTES = 32

@@ -22,8 +22,8 @@ from clawback.api.sessions import SessionController
 from clawback.api.sources import SourceController
 from clawback.api.stream import build_stream
 from clawback.api.tokens import TokenController
-from clawback.fabric.feed import Feed
 from clawback.operations import Services
+from clawback.store.feed import Feed
 
 __all__ = ["PATH", "build_api"]
 

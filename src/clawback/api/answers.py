@@ -8,7 +8,7 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import Struct
 
-from clawback.problems import CONTENT_TYPE
+from clawback.http.problems import CONTENT_TYPE
 
 PATH = "/api/v1"
 """Where the API is. What is added to it later breaks nobody; what breaks somebody gets another number."""

@@ -9,9 +9,9 @@ from clawback.api.answers import documented
 from clawback.api.auth import UNAUTHORIZED
 from clawback.api.requests import ApiRequest
 from clawback.errors import Unauthorized
-from clawback.event_stream import CONTENT_TYPE, EventStream
-from clawback.fabric.feed import Feed
+from clawback.http.event_stream import CONTENT_TYPE, EventStream
 from clawback.operations import Services
+from clawback.store.feed import Feed
 
 EXAMPLE = 'data: {"type":"event","at":"2027-01-31T08:00:00Z","state":"queued","eventId":"evt_2f8c","priority":"normal"}'
 

@@ -16,8 +16,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, BinaryIO
 
-from clawback.children import dies_with_parent
 from clawback.commands.run_rules import Ended
+from clawback.system.children import dies_with_parent
 
 GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL: time to put down what it holds."""

@@ -10,10 +10,10 @@ from msgspec import Struct
 from clawback.accounts.keyring import KEY_BYTES, KeyFile
 from clawback.accounts.seals import Resealed, check_keys, count_seals, reseal
 from clawback.accounts.vault import Vault, load_vault
-from clawback.admin import open_registry
+from clawback.commands.admin import open_registry
 from clawback.errors import NotFound, Rejected
-from clawback.fabric.registry import Registry
 from clawback.settings import ServerSettings
+from clawback.store.registry import Registry
 
 
 class Key(Struct, frozen=True, rename="camel"):

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from clawback.admin import open_source
 from clawback.commands import samples
+from clawback.commands.admin import open_source
 from clawback.commands.facts import http_client
 from clawback.commands.terminal import printable
 from clawback.errors import ConfigError, ProtocolViolation, Rejected, Unavailable
 from clawback.model import EventTypeRule, Scheme, SignatureRule, random_id
-from clawback.private_files import read_private_file
 from clawback.settings import ServerSettings
+from clawback.system.private_files import read_private_file
 from clawback.webhooks.signing import sign
 
 _SERVER_FAULT = 500

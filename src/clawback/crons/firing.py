@@ -1,7 +1,7 @@
 """
 What a cron does when it is due: its event is stored, and its next due instant is armed.
 
-NATS is the clock (fabric/later.py), and whichever server is given the message carries it out. It may be given again,
+NATS is the clock (store/later.py), and whichever server is given the message carries it out. It may be given again,
 to another server as well, so each step does no harm when it is repeated, and they are in this order: the events, whose
 ids follow from the cron and the due instant; `last_due`, below which nothing is ever due again; the next instant, armed
 only where none is. A server that is killed between them leaves a message that is not acked.
@@ -22,16 +22,17 @@ from itertools import islice
 
 import msgspec
 
-from clawback import metrics
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
-from clawback.fabric import later, subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.registry import Registry
+from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, derive_event_id, new_id
 from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
 from clawback.schedules.missed import choose_late
+from clawback.store import later
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.registry import Registry
+from clawback.telemetry import metrics
 
 KIND = "cron"
 """What crons are called among what is to be published later."""

@@ -1,1 +1,1 @@
-"""The fabric: JetStream as Clawback uses it, and the only package that imports nats."""
+"""The fabric: JetStream itself, as Clawback uses it, and the only package that imports nats."""

@@ -23,10 +23,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
-from clawback import metrics
 from clawback.errors import ClawbackError, ConfigError, NotFound, TooLarge, Unavailable
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.jetstream import NO_RESPONDERS, STATUS, CoreMessage, header_bytes
+from clawback.telemetry import metrics
 
 CONNECT_SECONDS = 2.0
 """One attempt to reach one server, each of its steps."""

@@ -32,10 +32,10 @@ from typing import IO, Self
 import msgspec
 from msgspec import Struct
 
-from clawback.children import dies_with_parent
 from clawback.errors import ConfigError, Unavailable
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.layout import MAX_CONSUMERS, MAX_PAYLOAD_BYTES
+from clawback.system.children import dies_with_parent
 
 START_SECONDS = 60.0
 """Until it answers. It takes 10 ms when empty; one with much to recover from disk takes longer."""

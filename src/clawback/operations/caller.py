@@ -10,13 +10,13 @@ from clawback import wire
 from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault
 from clawback.errors import Rejected, Unauthorized
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.inventory import Inventory
-from clawback.fabric.leases import Entry
-from clawback.fabric.refusals import Refusals
-from clawback.fabric.registry import Registry
 from clawback.model import Address, Cron, Priority, Profile
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.inventory import Inventory
+from clawback.store.leases import Entry
+from clawback.store.refusals import Refusals
+from clawback.store.registry import Registry
 
 
 class Caller(Struct, frozen=True):

@@ -7,11 +7,11 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import BadPayload, NotFound, Rejected
-from clawback.fabric.events import decode_event
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id
 from clawback.operations.caller import Caller, Services
 from clawback.payloads.paths import value_at
+from clawback.store.events import decode_event
 
 DEFAULT_CHARACTERS = 20_000
 """Some 5,000 tokens: a file's worth, and far from filling a context window."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
-from clawback.fabric.events import decode_event
-from clawback.fabric.inventory import LISTED, START, Found, Item, Position
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id, normalise_tag
 from clawback.model import Address, EventState, HistoryRecord, Priority
 from clawback.operations.caller import Caller, Services
 from clawback.operations.cursors import Page, read_cursor, write_cursor
 from clawback.operations.history import MAX_LIMIT, answer_record, check_limit
+from clawback.store.events import decode_event
+from clawback.store.inventory import LISTED, START, Found, Item, Position
 
 MAX_EXTENSION_SECONDS = 24 * 3600
 """A day at a time; an event may be extended again."""

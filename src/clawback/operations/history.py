@@ -5,10 +5,10 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import Rejected
-from clawback.fabric.history import FINISHED
 from clawback.model import EventState, HistoryRecord
 from clawback.operations.caller import Caller, Services
 from clawback.operations.cursors import Page, read_cursor, write_cursor
+from clawback.store.history import FINISHED
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from clawback import metrics
-from clawback.fabric.lines import Pulled
 from clawback.model import Address, Event, EventState, Held
+from clawback.store.lines import Pulled
+from clawback.telemetry import metrics
 
 if TYPE_CHECKING:
-    from clawback.tracing import Span, Traces
+    from clawback.telemetry.tracing import Span, Traces
 
 log = logging.getLogger("clawback.sessions")
 

@@ -20,21 +20,22 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import structs
 
-from clawback import metrics, wire
+from clawback import wire
 from clawback.errors import BadPayload, Rejected, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore, decode_event
-from clawback.fabric.history import History
-from clawback.fabric.lines import IN_PROGRESS_SECONDS, Lines, Pulled
-from clawback.fabric.stacks import Stacks
 from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
 from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
 from clawback.sessions.frames import build_event_frame
-from clawback.waits import Mailbox, Signal
+from clawback.store.events import EventStore, decode_event
+from clawback.store.history import History
+from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled
+from clawback.store.stacks import Stacks
+from clawback.system.waits import Mailbox, Signal
+from clawback.telemetry import metrics
 
 if TYPE_CHECKING:
-    from clawback.tracing import Traces
+    from clawback.telemetry.tracing import Traces
 
 FLUSH_SECONDS = 2.0
 """How long a client that names no instance may take to hand in the acks it kept while offline."""

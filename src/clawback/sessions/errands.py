@@ -20,16 +20,16 @@ from msgspec import Struct
 
 from clawback import wire
 from clawback.errors import NotFound, Unavailable
-from clawback.fabric.events import decode_event
 from clawback.fabric.jetstream import CoreMessage
-from clawback.fabric.leases import Leases
-from clawback.fabric.stacks import Stacks
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.frames import build_event_frame
 from clawback.sessions.presence import Presence
-from clawback.waits import Signal
+from clawback.store.events import decode_event
+from clawback.store.leases import Leases
+from clawback.store.stacks import Stacks
+from clawback.system.waits import Signal
 
 SERVE_SECONDS = 8.0
 """How long the server of a session may take; its dispatcher insists while NATS is away."""

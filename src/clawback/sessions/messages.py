@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from clawback.allowance import Allowance
 from clawback.errors import QueueFull, RateLimited, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
+from clawback.http.allowance import Allowance
 from clawback.model import UNTAGGED_NAME, Address, Event, Origin, Priority, Record, encode_json, new_id, random_id
 from clawback.sessions.presence import Presence
-from clawback.traceparent import parse_traceparent
+from clawback.store.events import EventStore
+from clawback.telemetry.traceparent import parse_traceparent
 
 if TYPE_CHECKING:
-    from clawback.tracing import Traces
+    from clawback.telemetry.tracing import Traces
 
 PER_MINUTE = 20
 """Messages of one session: enough for a conversation, and two that answer each other for ever do little harm."""

@@ -23,10 +23,10 @@ from msgspec import Struct, field
 
 from clawback.errors import Conflict, NotFound, Unavailable
 from clawback.fabric.jetstream import CoreMessage
-from clawback.fabric.leases import RENEW_SECONDS, Entry, Leases
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json, random_id
-from clawback.waits import Signal
+from clawback.store.leases import RENEW_SECONDS, Entry, Leases
+from clawback.system.waits import Signal
 from clawback.wire import CLOSE_REPLACED
 
 PROBE_SECONDS = 5.0

@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from clawback import __version__, metrics, wire
+from clawback import __version__, wire
 from clawback.errors import ClawbackError, ProtocolViolation, RateLimited, Rejected, Unauthorized, Unavailable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Address, TokenRecord, random_id
 from clawback.sessions.dispatcher import Dispatcher
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import SLEEP_SECONDS, Watch
-from clawback.waits import Mailbox, Signal
+from clawback.system.waits import Mailbox, Signal
+from clawback.telemetry import metrics
 
 AUTH_SECONDS = 10.0
 """How long the first frame may take."""

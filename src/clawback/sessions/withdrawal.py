@@ -2,20 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from clawback import metrics
 from clawback.errors import BadPayload
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore, decode_event
-from clawback.fabric.history import History
 from clawback.fabric.jetstream import Stored
-from clawback.fabric.lines import Lines
-from clawback.fabric.stacks import Stacks
 from clawback.model import Address, Event, EventState, Held
 from clawback.sessions.attempts import ending_span
 from clawback.sessions.dispatcher import end_record
+from clawback.store.events import EventStore, decode_event
+from clawback.store.history import History
+from clawback.store.lines import Lines
+from clawback.store.stacks import Stacks
+from clawback.telemetry import metrics
 
 if TYPE_CHECKING:
-    from clawback.tracing import Traces
+    from clawback.telemetry.tracing import Traces
 
 SOURCE_DELETED = "source_deleted"
 """The reason of their dead letters."""

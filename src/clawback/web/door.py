@@ -19,9 +19,9 @@ from clawback.accounts.people import People
 from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault
 from clawback.errors import Rejected, Unauthorized
-from clawback.fabric.once import Once
-from clawback.fabric.registry import Registry
 from clawback.model import Profile, random_id
+from clawback.store.once import Once
+from clawback.store.registry import Registry
 from clawback.web.place import Place
 from clawback.web.seal import Sealer
 from clawback.web.visit import IDLE, ByGithub, ByToken, Visit

@@ -35,7 +35,7 @@ from clawback.accounts.github import Github
 from clawback.accounts.people import People
 from clawback.accounts.vault import Vault
 from clawback.errors import Rejected, Unauthorized
-from clawback.fabric.once import Once
+from clawback.store.once import Once
 from clawback.web import pages
 from clawback.web.door import Door
 from clawback.web.place import Place, local_path

@@ -20,13 +20,13 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 
 from clawback import wire
 from clawback.errors import NotFound
-from clawback.event_stream import EventStream
-from clawback.fabric.feed import Feed
 from clawback.fabric.subjects import is_id
+from clawback.http.event_stream import EventStream
 from clawback.operations import Caller, Services, perform
 from clawback.operations.events import fetch_event, list_lanes
 from clawback.operations.history import MAX_LIMIT, RECORDED
 from clawback.operations.sources import list_refusals
+from clawback.store.feed import Feed
 from clawback.web import pages, words
 from clawback.web.door import Door, NotLoggedIn, Person
 from clawback.web.pages import Html, Known

@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from clawback.api.requests import TimelyRequest
 from clawback.errors import ClawbackError
-from clawback.problems import CONTENT_TYPE, build_problem
+from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.web import headers, words
 from clawback.web.door import Door, NotLoggedIn, Person
 from clawback.web.forms import FIELD, check_form_token, check_origin

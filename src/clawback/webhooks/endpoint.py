@@ -26,24 +26,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from clawback import metrics, traceparent
 from clawback.accounts.vault import Vault
-from clawback.allowance import Allowance
 from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.history import History
-from clawback.fabric.refusals import Refusals
-from clawback.fabric.registry import Registry
+from clawback.http.allowance import Allowance
+from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.model import Address, Event, Refusal, Scheme, Source, encode_json, new_id
-from clawback.problems import CONTENT_TYPE, build_problem
+from clawback.store.events import EventStore
+from clawback.store.history import History
+from clawback.store.refusals import Refusals
+from clawback.store.registry import Registry
+from clawback.telemetry import metrics, traceparent
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
 from clawback.webhooks.request import Headers, Request
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
 
 if TYPE_CHECKING:
-    from clawback.tracing import Span, Traces
+    from clawback.telemetry.tracing import Span, Traces
 
 PATH = "/webhooks/"
 """What the paths of this app start with; whoever mounts it passes them on whole."""

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from clawback import metrics
 from clawback.errors import BadPayload, ConfigError, QueueFull, RecordUnreadable, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
-from clawback.fabric.events import EventStore
-from clawback.fabric.registry import Registry
-from clawback.fabric.room import DiskRoom
+from clawback.store.events import EventStore
+from clawback.store.registry import Registry
+from clawback.store.room import DiskRoom
+from clawback.telemetry import metrics
 from clawback.webhooks.spooled import Spooled, build_file, parse_file
 
 SUFFIX = ".event"

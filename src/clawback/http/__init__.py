@@ -1,0 +1,1 @@
+"""What every HTTP door shares: errors as answers, allowances, streams of news."""

@@ -1,0 +1,484 @@
+"""
+Events in JetStream: stored until the PubAck says so, read back as they were, and set aside as dead letters.
+
+An event is one message: its fields are JSON in the header `Clawback-Event`, its body is the data as it came in. A body
+above COMPRESS_BYTES is stored as zlib's deflate, since NATS takes 8 MB and a webhook may bring 25; the event says so.
+The trace that it belongs to, if any, is the header `traceparent`.
+
+Once it is stored the holder of its session is woken.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clawback.errors import BadPayload, StoreFull, TooLarge, Unavailable
+from clawback.fabric import subjects
+from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
+from clawback.fabric.streams import Fabric
+from clawback.model import Address, Event, Origin, encode_json
+from clawback.store.later import STREAM as LATER_STREAM
+from clawback.store.later import Due, arm, disarm
+from clawback.store.ledger import Ledger
+from clawback.store.room import Room
+from clawback.store.wakeups import WakeUps
+from clawback.telemetry import traceparent
+
+if TYPE_CHECKING:
+    from clawback.telemetry.tracing import Traces
+
+EVENT_HEADER = "Clawback-Event"
+DEFLATE = "deflate"
+
+COMPRESS_BYTES = 256 * 1024
+"""Below this, compressing costs more than it saves: level 1 does some 180 MB of JSON a second."""
+
+HEADROOM_BYTES = 64 * 1024
+"""Left of NATS's limit for headers, now and when the event moves to the dead letters."""
+
+MAX_BODY_BYTES = 25 * 1024 * 1024 + HEADROOM_BYTES
+"""No body grows beyond this when it is read: what is larger was not stored by us."""
+
+ATTEMPT_SECONDS = 1.0
+RETRY_SECONDS = 0.25
+"""Between attempts to store. Cheap, as every attempt carries the same message id."""
+
+DEAD_STREAM = "DEAD"
+
+DEFERRED = "event"
+"""What deferred events are called among what is to be published later."""
+
+LINE_HEADER = "Clawback-Line"
+"""The subject to which a deferred event returns."""
+
+RETURN_ID_HEADER = "Clawback-Return-Id"
+"""The message id with which it does."""
+
+UNREADABLE = "unreadable"
+"""The reason of a dead letter that is no event."""
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+class EventStore:
+    """The streams of events and of dead letters; `room` is what new events must find, None where none is wanted."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        ledger: Ledger,
+        shards: int,
+        room: Room | None = None,
+        traces: "Traces | None" = None,
+        *,
+        wake_ups: WakeUps | None = None,
+    ) -> None:
+        self._fabric = fabric
+        self._wake_ups = wake_ups or WakeUps(fabric)
+        self._ledger = ledger
+        self._shards = shards
+        self._room = room
+        self._traces = traces
+
+    async def store(
+        self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float, tells_failure: bool = True
+    ) -> bool:
+        """
+        Store an event in its line; False when the same delivery was stored before.
+
+        Tries again while NATS is away, until `patience_s` seconds are over. It may be stored even where this raises:
+        its maker may send it again, and if it brought a delivery id it is still one event. Who tries again by itself
+        until it is stored leaves the failures out of its trace (`tells_failure`).
+
+        Raises:
+            StoreFull: NATS has no room.
+            Unavailable: no PubAck came.
+            QueueFull: the line holds as many events of this maker as it may.
+            TooLarge: it does not fit NATS, not even compressed.
+        """
+        if self._traces is None:
+            return await self._store(address, event, body, maker=maker, patience_s=patience_s)
+        with self._traces.publishing(
+            self._stream(address), address, event, size=len(body), tells_failure=tells_failure
+        ) as span:
+            # What failed may be stored all the same: then nothing may follow from a span that is never sent.
+            traced = msgspec.structs.replace(event, traceparent=span.traceparent) if tells_failure else event
+            new = await self._store(address, traced, body, maker=maker, patience_s=patience_s)
+            span.note({"clawback.duplicate": None if new else True})
+            return new
+
+    async def _store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
+        await self._must_have_room(len(body))
+        event, data = await self._pack(event, body)
+        shard = subjects.shard_of(address.profile_id, self._shards)
+        subject = subjects.event_subject(shard, address, event.priority, maker)
+        headers = _build_headers(event)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        tried = False
+        while True:
+            patience = min(ATTEMPT_SECONDS, max(deadline - loop.time(), RETRY_SECONDS))
+            try:
+                if event.delivery_id is not None and await self._ledger.seen(
+                    address.profile_id, event.id, timeout=patience
+                ):
+                    return False
+                ack = await self._fabric.publish(subject, data, message_id=event.id, headers=headers, timeout=patience)
+            except StoreFull:
+                raise
+            except Unavailable:
+                if loop.time() + RETRY_SECONDS >= deadline:
+                    raise
+                tried = True
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        if event.delivery_id is not None:
+            self._ledger.note(address.profile_id, event.id)
+        # A duplicate after an attempt of unknown outcome is that attempt.
+        new = tried or not ack.duplicate
+        if new:
+            await self._wake(subject, headers)
+        return new
+
+    async def must_fit(self, event: Event, body: bytes) -> None:
+        """
+        Check that an event can be stored at all, as far as NATS said when it was last connected.
+
+        Raises:
+            TooLarge: it does not fit NATS, not even compressed.
+        """
+        await self._pack(event, body)
+
+    async def store_together(
+        self, copies: Mapping[Address, Event], body: bytes, *, maker: str, patience_s: float
+    ) -> None:
+        """
+        Store one event at each of several addresses of a profile, all with this body: every one of them, or none.
+
+        Tries again while NATS is away, until `patience_s` seconds are over; they may be stored even where this raises.
+
+        Raises:
+            StoreFull: NATS has no room.
+            Unavailable: no PubAck came.
+            QueueFull: one of the lines holds as many events of this maker as it may.
+            TooLarge: the body does not fit NATS, not even compressed.
+        """
+        if self._traces is None:
+            await self._store_together(copies, body, maker=maker, patience_s=patience_s)
+            return
+        # One span, since it is one publish: what follows from any of them is in one trace.
+        address, event = next(iter(copies.items()))
+        with self._traces.publishing(self._stream(address), address, event, size=len(body), copies=len(copies)) as span:
+            traced = {
+                each: msgspec.structs.replace(copy, traceparent=span.traceparent) for each, copy in copies.items()
+            }
+            await self._store_together(traced, body, maker=maker, patience_s=patience_s)
+
+    async def _store_together(
+        self, copies: Mapping[Address, Event], body: bytes, *, maker: str, patience_s: float
+    ) -> None:
+        await self._must_have_room(len(body) * len(copies))
+        packed, data = await self._pack(next(iter(copies.values())), body)
+        messages = []
+        for address, copy in copies.items():
+            event = msgspec.structs.replace(copy, compression=packed.compression)
+            shard = subjects.shard_of(address.profile_id, self._shards)
+            subject = subjects.event_subject(shard, address, event.priority, maker)
+            headers = _build_headers(event) | {MESSAGE_ID_HEADER: event.id}
+            messages.append(BatchMessage(subject, data, headers))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while True:
+            try:
+                # A duplicate is an attempt of unknown outcome: its ids are in no other batch.
+                await self._fabric.batch(messages)
+            except StoreFull:
+                raise
+            except Unavailable:
+                if loop.time() + RETRY_SECONDS >= deadline:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        for message in messages:
+            await self._wake(message.subject, message.headers)
+
+    async def put_back(
+        self, address: Address, event: Event, body: bytes, *, sequence: int, at: datetime | None = None
+    ) -> None:
+        """
+        Store an event again at the end of its line, now or `at` a time, once for each `sequence` it has there now.
+
+        Raises:
+            Unavailable: not known to be stored; the original must stay.
+        """
+        stored = await self._fabric.get(self._stream(address), sequence=sequence)
+        if stored is None:
+            return
+        event, data = await self._pack(event, body)
+        headers = _build_headers(event)
+        # The same id on both ways: a server that died in between may have taken the other one.
+        message_id = f"{event.id}:again:{sequence}"
+        if at is None:
+            await self._fabric.publish(stored.subject, data, message_id=message_id, headers=headers)
+            await self._wake(stored.subject, headers)
+        else:
+            ticket = {LINE_HEADER: stored.subject, RETURN_ID_HEADER: message_id}
+            await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
+
+    async def waiting_of_cron(self, profile_id: str, cron_id: str) -> set[str]:
+        """
+        Name the events of a cron that have not ended.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        shard = subjects.shard_of(profile_id, self._shards)
+        line = subjects.maker_filter(shard, profile_id, subjects.cron_maker(cron_id))
+        stored = [each async for each in self._fabric.walk(subjects.event_stream(shard), line)]
+        stored += [each async for _, each in self.deferred(profile_id)]
+        found = set()
+        for each in stored:
+            with contextlib.suppress(BadPayload):  # it becomes a dead letter when its turn comes
+                event = decode_event_header(each.headers)
+                if event.cron_id == cron_id:
+                    found.add(event.id)
+        return found
+
+    async def was_accepted(self, profile_id: str, event_id: str) -> bool:
+        """
+        Tell whether the ledger has an event; one that still waits may be missing there.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        return await self._ledger.seen(profile_id, event_id)
+
+    async def deferred(self, profile_id: str, *, first: int = 1) -> AsyncIterator[tuple[Address, Stored]]:
+        """
+        Read the events of a profile that wait out of line, the longest there first, each with where it returns to.
+
+        Begins at the sequence `first`.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        async for stored in self._fabric.walk(LATER_STREAM, subjects.later_filter(DEFERRED, profile_id), first=first):
+            try:
+                address = subjects.parse_event_subject(stored.headers[LINE_HEADER]).address
+            except (KeyError, ValueError):
+                continue  # none of ours: the relay drops it when it is due
+            yield address, stored
+
+    async def forget_deferred(self, profile_id: str, event_id: str) -> None:
+        """
+        End an event that waits out of line; nothing where it has returned.
+
+        Raises:
+            Unavailable: not known to be done.
+        """
+        await disarm(self._fabric, DEFERRED, profile_id, event_id)
+
+    async def take_back(self, due: Due) -> None:
+        """
+        Store a deferred event whose time has come at the end of its line; for the relay.
+
+        Raises:
+            BadPayload: it is none.
+            QueueFull: its line holds as many events of its maker as it may.
+            Unavailable: not known to be stored; doing it again does no harm.
+        """
+        event = decode_event_header(due.headers)
+        try:
+            line, message_id = due.headers[LINE_HEADER], due.headers[RETURN_ID_HEADER]
+            subjects.parse_event_subject(line)
+        except (KeyError, ValueError):
+            raise BadPayload("it does not say which line it belongs to") from None
+        headers = {EVENT_HEADER: due.headers[EVENT_HEADER]}
+        if event.traceparent is not None:
+            headers[traceparent.HEADER] = event.traceparent
+        await self._fabric.publish(line, due.data, message_id=message_id, headers=headers)
+        await self._wake(line, headers)
+
+    async def may_end(self, address: Address, event: Event) -> None:
+        """
+        Return when an event can leave its stream without its delivery id being forgotten with it.
+
+        Raises:
+            Unavailable: not yet, as NATS does not take the ledger's entry.
+        """
+        if event.delivery_id is not None:
+            await self._ledger.written(address.profile_id, event.id)
+
+    async def bury(self, address: Address, event: Event, body: bytes, *, reason: str) -> None:
+        """
+        Copy an event to the dead letters, once however often it is said; its original is the caller's to end.
+
+        Raises:
+            Unavailable: not known to be stored; the original must stay.
+        """
+        event, data = await self._pack(event, body)
+        await self._fabric.publish(
+            subjects.dead_subject(address, reason, event.id),
+            data,
+            message_id=event.id,
+            headers=_build_headers(event),
+        )
+
+    async def find_dead(self, profile_id: str, event_id: str) -> Stored | None:
+        """
+        Find the dead letter of an event; `event_id` may be anybody's text.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        if not subjects.is_id(event_id):
+            return None
+        found = await self._fabric.get_last_many(DEAD_STREAM, subjects.dead_filter(profile_id, event_id))
+        return found[-1] if found else None
+
+    async def replay(self, dead: Stored, new_id: str, now: datetime) -> None:
+        """
+        Store a dead letter again as a new event at the end of its line, once, and remove it from the dead letters.
+
+        It is the caller's wish, so it is no duplicate of anything, whatever the ledger says.
+
+        Raises:
+            BadPayload: the dead letter is no event, and stays.
+            QueueFull: its line holds as many events of its maker as it may; the dead letter stays.
+            Unavailable: not known to be done; again, with the same id, does no harm.
+        """
+        address = subjects.parse_dead_subject(dead.subject).address
+        event = decode_event_header(dead.headers)
+        again = msgspec.structs.replace(event, id=new_id, replay=event.id, created_at=now, attempts=0, traceparent=None)
+        if self._traces is None:
+            await self._publish_replay(address, again, dead)
+        else:
+            with self._traces.publishing(
+                self._stream(address), address, again, size=len(dead.data), replays=event.traceparent
+            ) as span:
+                again = msgspec.structs.replace(again, traceparent=span.traceparent)
+                await self._publish_replay(address, again, dead)
+        await self._fabric.delete(DEAD_STREAM, dead.sequence)
+
+    async def _publish_replay(self, address: Address, again: Event, dead: Stored) -> None:
+        shard = subjects.shard_of(address.profile_id, self._shards)
+        subject = subjects.event_subject(shard, address, again.priority, _maker_of(again))
+        headers = _build_headers(again)
+        message_id = f"{again.replay}:replay:{dead.sequence}"
+        await self._fabric.publish(subject, dead.data, message_id=message_id, headers=headers)
+        await self._wake(subject, headers)
+
+    async def _wake(self, subject: str, headers: Mapping[str, str]) -> None:
+        await self._wake_ups.tell(subject, headers[EVENT_HEADER].encode())
+
+    def _stream(self, address: Address) -> str:
+        return subjects.event_stream(subjects.shard_of(address.profile_id, self._shards))
+
+    async def bury_unreadable(self, address: Address, headers: dict[str, str], data: bytes) -> None:
+        """
+        Copy a message that is no event of ours to the dead letters, as it is.
+
+        Raises:
+            Unavailable: not known to be stored; the original must stay.
+        """
+        kept = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+        # It has no id, so it is named by what it holds.
+        name = f"raw_{hashlib.sha256(repr(sorted(headers.items())).encode() + data).hexdigest()[:26]}"
+        await self._fabric.publish(
+            subjects.dead_subject(address, UNREADABLE, name), data, message_id=f"{UNREADABLE}:{name}", headers=kept
+        )
+
+    async def _must_have_room(self, size: int) -> None:
+        if self._room is not None and (problem := await self._room.problem(size)) is not None:
+            raise StoreFull(problem)
+
+    async def _pack(self, event: Event, body: bytes) -> tuple[Event, bytes]:
+        """Make an event and its body fit a message."""
+        if len(body) <= COMPRESS_BYTES:
+            return event, body
+        # In a thread, which zlib lets run beside us: 16 MB take some 90 ms.
+        data = await asyncio.to_thread(zlib.compress, body, 1)
+        room = self._fabric.max_payload - HEADROOM_BYTES
+        if len(data) > room:
+            raise TooLarge(f"the body of {len(body)} bytes has {len(data)} compressed; at most {room} can be stored")
+        return msgspec.structs.replace(event, compression=DEFLATE), data
+
+
+def _build_headers(event: Event) -> dict[str, str]:
+    """Write an event as the headers of its message."""
+    if event.traceparent is None:
+        return {EVENT_HEADER: encode_json(event).decode()}
+    fields = msgspec.structs.replace(event, traceparent=None)
+    return {EVENT_HEADER: encode_json(fields).decode(), traceparent.HEADER: event.traceparent}
+
+
+def decode_event(headers: dict[str, str], data: bytes) -> tuple[Event, bytes]:
+    """
+    Read an event and its body from a message of the event or dead-letter streams.
+
+    Raises:
+        BadPayload: it was not stored by us; the text does not quote it.
+    """
+    event = decode_event_header(headers)
+    if event.compression is None:
+        return event, data
+    if event.compression != DEFLATE:
+        raise BadPayload(f"event {event.id} is compressed in a way that this version does not know")
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(data, MAX_BODY_BYTES)
+    except zlib.error as error:
+        raise BadPayload(f"the body of event {event.id} does not decompress") from error
+    if not inflater.eof or inflater.unused_data:
+        raise BadPayload(f"the body of event {event.id} is cut off, or larger than {MAX_BODY_BYTES} bytes")
+    return msgspec.structs.replace(event, compression=None), body
+
+
+def decode_event_header(headers: dict[str, str]) -> Event:
+    """
+    Read an event without its body.
+
+    Raises:
+        BadPayload: it was not stored by us; the text does not quote it.
+    """
+    event = _decode_fields(headers.get(EVENT_HEADER, ""), f"the {EVENT_HEADER} header of a message")
+    trace = traceparent.parse_traceparent(headers.get(traceparent.HEADER))
+    # Whoever published it by hand may have written one among the fields, where none is read.
+    return event if trace == event.traceparent else msgspec.structs.replace(event, traceparent=trace)
+
+
+def decode_wake_up(data: bytes) -> Event:
+    """
+    Read which event a wake-up tells of.
+
+    Raises:
+        BadPayload: it is none of ours; the text does not quote it.
+    """
+    return _decode_fields(data, "a wake-up")
+
+
+def _decode_fields(fields: str | bytes, what: str) -> Event:
+    try:
+        event = _decoder.decode(fields)
+    except (msgspec.DecodeError, RecursionError):
+        raise BadPayload(f"{what} holds no readable event") from None
+    if not subjects.is_id(event.id):
+        raise BadPayload(f"{what} names no event id of ours")
+    return event
+
+
+def _maker_of(event: Event) -> str:
+    """Name who made an event, for its subject; what is not known by it any more is a replay's own."""
+    if event.source_id is not None:
+        return subjects.source_maker(event.source_id)
+    if event.cron_id is not None:
+        return subjects.cron_maker(event.cron_id)
+    return subjects.message_maker(event.sender) if event.origin is Origin.SESSION else subjects.REPLAY_MAKER

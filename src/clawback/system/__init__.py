@@ -1,0 +1,1 @@
+"""What Clawback needs of the operating system: waits, child processes, private files."""
