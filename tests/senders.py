@@ -1,7 +1,7 @@
 """
 Webhook senders: each signs as its vendor documents it.
 
-Written out by hand from the vendors' pages, and on purpose without the table of `clawback.webhooks.signatures`, which
+Written out by hand from the vendors' pages, and on purpose without the table of `clawback.senders.signatures`, which
 is what the tests hold against it.
 """
 

@@ -9,21 +9,21 @@ import clawback
 
 ROOT = Path(clawback.__file__).parent
 WORDS = {"errors", "model", "wire"}
-ROOMS = {"webhooks", "crons", "sessions", "accounts", "operations", "web", "api"}
+ROOMS = {"senders", "webhooks", "crons", "sessions", "accounts", "operations", "web", "api"}
 PURE = {
-    "webhooks/signatures",
-    "webhooks/signing",
-    "webhooks/event_type",
+    "senders/signatures",
+    "senders/signing",
+    "senders/event_type",
     "webhooks/routes",
     "webhooks/intake",
-    "webhooks/request",
+    "senders/request",
     "webhooks/spooled",
     "sessions/lane",
     "sessions/frames",
     "accounts/throttle",
     "channel/queue",
-    "channel/fence",
-    "channel/ways",
+    "channel/claude/fence",
+    "channel/claude/ways",
     "schedules/expression",
     "schedules/dues",
     "schedules/missed",
@@ -51,6 +51,8 @@ PURE = {
 }
 KNOWN_EXCEPTIONS = {
     ("webhooks", "accounts"),
+    ("webhooks", "senders"),
+    ("operations", "senders"),
     ("operations", "accounts"),
     ("operations", "webhooks"),
     ("web", "accounts"),

@@ -11,11 +11,11 @@ def main() -> int:
     """Run what was called for and return its exit code."""
     match sys.argv[1:]:
         case ["hook", name] if not name.startswith("-"):
-            from clawback.channel import hook
+            from clawback.channel.claude import hook
 
             return hook.main(name)
         case ["monitor"]:
-            from clawback.channel import monitor
+            from clawback.channel.claude import monitor
 
             return monitor.main()
     from clawback.cli import main as run

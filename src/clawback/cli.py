@@ -86,13 +86,13 @@ def _channel(_arguments: argparse.Namespace) -> int:
 
 
 def _hook(arguments: argparse.Namespace) -> int:
-    from clawback.channel import hook
+    from clawback.channel.claude import hook
 
     return hook.main(arguments.name)
 
 
 def _monitor(_arguments: argparse.Namespace) -> int:
-    from clawback.channel import monitor
+    from clawback.channel.claude import monitor
 
     return monitor.main()
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from clawback import wire
+from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
-from clawback.channel.reach import Reach
 from clawback.channel.settings import PluginConfig
 from waiting import eventually
 

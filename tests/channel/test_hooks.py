@@ -14,7 +14,7 @@ import pytest
 
 from channel.claude import QUICK, Claude, environment
 from channel.peer import eventually
-from clawback.channel.ways import Standing, Way
+from clawback.channel.claude.ways import Standing, Way
 from clawback.commands.checks import RunningChannel
 from clawback.commands.facts import find_channels
 from processes import CLAWBACK, command_line

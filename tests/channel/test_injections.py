@@ -7,7 +7,7 @@ import unicodedata
 from channel.claude import Claude
 from channel.injections import CYRILLIC, Injection, corpus
 from channel.test_hooks import GATED, Session
-from clawback.channel.fence import defuse
+from clawback.channel.claude.fence import defuse
 
 CORPUS = list(corpus())
 GUARDED = re.compile(

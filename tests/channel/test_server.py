@@ -326,7 +326,7 @@ async def test_stdout_is_the_protocol(config, peer):
     """What a library or a child prints goes to stderr, and every line on stdout is a JSON-RPC message."""
     noisy = (
         "import os, subprocess, sys\n"
-        "from clawback.channel import server, fence\n"
+        "from clawback.channel import server\nfrom clawback.channel.claude import fence\n"
         "from clawback.channel.remote import Timing\n"
         "build = fence.build_event\n"
         "def loud(*args, **kwargs):\n"

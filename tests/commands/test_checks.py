@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawback.channel.ways import Standing, Way
+from clawback.channel.claude.ways import Standing, Way
 from clawback.commands import checks
 from clawback.commands.checks import ConfigFile, Greeting, Level, Page, Program, Registration, RunningChannel
 

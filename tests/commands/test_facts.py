@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clawback.channel.ways import Standing, Way
+from clawback.channel.claude.ways import Standing, Way
 from clawback.commands.checks import RunningChannel
 from clawback.commands.facts import ClaudeFiles, build_base_url, find_channels, variables_of
 

@@ -9,10 +9,10 @@ import senders
 from clawback.commands import samples
 from clawback.errors import Rejected
 from clawback.model import Scheme
-from clawback.webhooks.event_type import read_event_type
-from clawback.webhooks.request import Headers, Request
-from clawback.webhooks.signatures import verify
-from clawback.webhooks.signing import sign
+from clawback.senders.event_type import read_event_type
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import verify
+from clawback.senders.signing import sign
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 GITLAB_TYPES = {"push": "Push Hook", "merge_request": "Merge Request Hook"}

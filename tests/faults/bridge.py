@@ -24,9 +24,9 @@ import httpx
 
 from cable import Cable
 from clawback import wire
-from clawback.channel import fence
+from clawback.channel.claude import fence
+from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
-from clawback.channel.reach import Reach
 from clawback.channel.remote import Connection, Remote, Timing
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable

@@ -10,7 +10,7 @@ from clawback import wire
 from clawback.errors import Rejected
 from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
 from clawback.operations import source_rules as rules
-from clawback.webhooks.signatures import SCHEMES
+from clawback.senders.signatures import SCHEMES
 
 WHSEC = "whsec_" + base64.b64encode(bytes(24)).decode()
 MADE = bytes(range(32))

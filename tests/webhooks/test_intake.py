@@ -21,8 +21,8 @@ from clawback.model import (
     derive_event_id,
     encode_json,
 )
+from clawback.senders.request import Headers, Request
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, take
-from clawback.webhooks.request import Headers, Request
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
 IDS = EventIds(b"k" * 32, lambda: "evt_fresh")

@@ -12,9 +12,10 @@ from collections.abc import Callable
 import anyio
 
 from clawback import __version__, wire
-from clawback.channel import fence, queue
+from clawback.channel import queue
 from clawback.channel.acks import Acks
-from clawback.channel.reach import Reach
+from clawback.channel.claude import fence
+from clawback.channel.claude.reach import Reach
 from clawback.channel.remote import Connection
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable

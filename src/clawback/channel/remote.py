@@ -21,8 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from clawback import __version__, wire
+from clawback.channel.claude.ways import PATIENCE_SECONDS
 from clawback.channel.settings import PluginConfig, is_loopback
-from clawback.channel.ways import PATIENCE_SECONDS
 from clawback.errors import ClawbackError, ConfigError, ProtocolViolation, Rejected, Unauthorized, Unavailable
 
 MAX_SERVER_FRAME_BYTES = 8 * 1024 * 1024

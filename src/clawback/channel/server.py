@@ -24,10 +24,10 @@ from mcp.shared.message import SessionMessage
 
 from clawback import __version__
 from clawback.channel import tools
+from clawback.channel.claude.fence import Emission
+from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
-from clawback.channel.fence import Emission
 from clawback.channel.notify import Notifier
-from clawback.channel.reach import Reach
 from clawback.channel.remote import Remote, Timing
 from clawback.channel.settings import config_path, read_config
 from clawback.channel.toolbox import Toolbox

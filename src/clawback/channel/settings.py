@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from clawback.channel import rendezvous
+from clawback.channel.claude import rendezvous
 from clawback.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
-from clawback.channel.reach import Reach
 from clawback.channel.remote import Remote
 from clawback.channel.settings import config_path, read_config, write_config
 from clawback.channel.tools import (

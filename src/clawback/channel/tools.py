@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from clawback import wire
-from clawback.channel import fence
+from clawback.channel.claude import fence
 from clawback.model import UNTAGGED_NAME, EventTypeRule, Missed, Overlap, Priority, SignatureRule
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from clawback import wire
-from clawback.channel.ways import FLAG_VARIABLES, PROVIDER_VARIABLES, Standing, Way, is_set
+from clawback.channel.claude.ways import FLAG_VARIABLES, PROVIDER_VARIABLES, Standing, Way, is_set
 from clawback.commands.terminal import printable
 from clawback.model import UNTAGGED_NAME
 

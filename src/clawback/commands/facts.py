@@ -22,9 +22,9 @@ import httpx
 import msgspec
 
 from clawback import wire
-from clawback.channel import rendezvous
+from clawback.channel.claude import rendezvous
+from clawback.channel.claude.ways import Standing
 from clawback.channel.settings import PluginConfig, config_path, is_loopback, read_config
-from clawback.channel.ways import Standing
 from clawback.commands.checks import ConfigFile, Greeting, Page, Program, Registration, RunningChannel
 from clawback.commands.inquiry import inquire
 from clawback.errors import ClawbackError, ConfigError, Unauthorized

@@ -24,7 +24,7 @@ from clawback.commands.inquiry import Inquiry, inquire
 from clawback.commands.terminal import printable
 from clawback.errors import ClawbackError, ProtocolViolation, Unavailable
 from clawback.model import Scheme, encode_json, random_id
-from clawback.webhooks.signing import sign
+from clawback.senders.signing import sign
 
 BODY = encode_json({"probe": "clawback doctor", "note": "made by clawback doctor --probe; nothing is to be done"})
 SUMMARY = "a probe by clawback doctor"

@@ -19,9 +19,9 @@ from clawback.commands.facts import http_client
 from clawback.commands.terminal import printable
 from clawback.errors import ConfigError, ProtocolViolation, Rejected, Unavailable
 from clawback.model import EventTypeRule, Scheme, SignatureRule, random_id
+from clawback.senders.signing import sign
 from clawback.settings import ServerSettings
 from clawback.system.private_files import read_private_file
-from clawback.webhooks.signing import sign
 
 _SERVER_FAULT = 500
 

@@ -17,8 +17,8 @@ import signal
 from collections.abc import Callable, Sequence
 
 from clawback import __version__, wire
-from clawback.channel import fence
 from clawback.channel.acks import Acks
+from clawback.channel.claude import fence
 from clawback.channel.remote import Connection, Remote, Timing
 from clawback.channel.settings import PluginConfig, config_path, read_config
 from clawback.commands.child import run_command

@@ -14,8 +14,8 @@ from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule
 from clawback.payloads.paths import parse_selection
-from clawback.webhooks.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
-from clawback.webhooks.signatures import ALGORITHMS, ENCODINGS, SCHEMES
+from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
+from clawback.senders.signatures import ALGORITHMS, ENCODINGS, SCHEMES
 
 MAX_ROUTES = 200
 

@@ -32,13 +32,13 @@ from clawback.fabric import subjects
 from clawback.http.allowance import Allowance
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.model import Address, Event, Refusal, Scheme, Source, encode_json, new_id
+from clawback.senders.request import Headers, Request
 from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.refusals import Refusals
 from clawback.store.registry import Registry
 from clawback.telemetry import metrics, traceparent
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
-from clawback.webhooks.request import Headers, Request
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
 

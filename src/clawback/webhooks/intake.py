@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from clawback.errors import BadPayload
 from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
-from clawback.webhooks.event_type import read_event_type
-from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Headers, Request
+from clawback.senders.event_type import read_event_type
+from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
+from clawback.senders.signatures import SCHEMES, InBody, InHeader, Row, verify
 from clawback.webhooks.routes import find_instruction
-from clawback.webhooks.signatures import SCHEMES, InBody, InHeader, Row, verify
 
 NO_ROUTE = "no_route"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import senders
 from clawback.errors import BadSignature
 from clawback.model import Scheme, SignatureRule
-from clawback.webhooks.request import Headers, Request
-from clawback.webhooks.signatures import SCHEMES, verify
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import SCHEMES, verify
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "signature-vectors.json").read_text())["vectors"]

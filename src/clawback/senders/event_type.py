@@ -8,7 +8,7 @@ with a dot, at a second path (`action`). No place, or nothing there, is the empt
 from msgspec import Struct
 
 from clawback.model import EventTypeRule, Scheme
-from clawback.webhooks.request import MAX_TEXT_CHARACTERS, Request
+from clawback.senders.request import MAX_TEXT_CHARACTERS, Request
 
 
 class _Places(Struct, frozen=True):

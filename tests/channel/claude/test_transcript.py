@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawback.channel.fence import proof_of
-from clawback.channel.transcript import Transcript, find_proofs
-from clawback.channel.ways import Way
+from clawback.channel.claude.fence import proof_of
+from clawback.channel.claude.transcript import Transcript, find_proofs
+from clawback.channel.claude.ways import Way
 
 TEXT = f"/review\n\n{proof_of('evt_1')} and a short summary."
 ANNOUNCED = f"<task-notification>\n<event>{TEXT}</event>\n</task-notification>"

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from clawback.channel.fence import proof_of
-from clawback.channel.ways import Way
+from clawback.channel.claude.fence import proof_of
+from clawback.channel.claude.ways import Way
 
 MAX_READ_BYTES = 16 * 1024 * 1024
 """Of one look at the file. More than that at once is no conversation, and is passed over."""

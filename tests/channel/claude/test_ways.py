@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawback.channel.ways import (
+from clawback.channel.claude.ways import (
     BUSY_SECONDS,
     FLAG_VARIABLES,
     PATIENCE_SECONDS,

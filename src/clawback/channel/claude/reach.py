@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import anyio
 
-from clawback.channel import fence, queue, transcript
-from clawback.channel.link import Link
-from clawback.channel.ways import (
+from clawback.channel import queue
+from clawback.channel.claude import fence, transcript
+from clawback.channel.claude.link import Link
+from clawback.channel.claude.ways import (
     PATIENCE_SECONDS,
     Acked,
     Closed,

@@ -9,8 +9,8 @@ import pytest
 import senders
 from clawback.errors import BadPayload
 from clawback.model import EventTypeRule, Scheme
-from clawback.webhooks.event_type import read_event_type
-from clawback.webhooks.request import Headers, Request
+from clawback.senders.event_type import read_event_type
+from clawback.senders.request import Headers, Request
 
 GITHUB = sorted((Path(__file__).parents[1] / "data" / "github").glob("*.json"))
 

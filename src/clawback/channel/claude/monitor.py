@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from clawback.channel import rendezvous
+from clawback.channel.claude import rendezvous
 
 AGAIN_SECONDS = 0.5
 """Between two looks for the channel, which may start later, and is started anew by /mcp."""

@@ -7,9 +7,9 @@ import pytest
 import senders
 from clawback.errors import BadSignature, Rejected
 from clawback.model import Scheme, SignatureRule
-from clawback.webhooks.request import Headers, Request
-from clawback.webhooks.signatures import verify
-from clawback.webhooks.signing import sign
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import verify
+from clawback.senders.signing import sign
 
 SIGNING_TOKEN = senders.STANDARD_SECRET
 """GitLab's newer kind of secret has the form of the Standard Webhooks'."""

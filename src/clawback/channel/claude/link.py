@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from clawback.channel import rendezvous
-from clawback.channel.ways import Standing
+from clawback.channel.claude import rendezvous
+from clawback.channel.claude.ways import Standing
 
 MAX_QUESTION_BYTES = 32 * 1024 * 1024
 """A hook is told the whole prompt; far above what a model takes."""

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from clawback.channel import rendezvous
+from clawback.channel.claude import rendezvous
 
 NAMES = ("SessionStart", "SessionEnd", "UserPromptSubmit", "Stop")
 STARTS = "SessionStart"

@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import Scheme, SignatureRule
-from clawback.webhooks.request import Request
+from clawback.senders.request import Request
 
 ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
 """What a `generic` source may name. SHA-1 is broken for collisions, which an HMAC does not rest on (RFC 6151, 2.3)."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import senders
 from clawback.errors import BadPayload
-from clawback.webhooks.request import Headers, Request, decode_form_text
+from clawback.senders.request import Headers, Request, decode_form_text
 
 FORM = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clawback.channel.fence import (
+from clawback.channel.claude.fence import (
     build_event,
     build_forgotten,
     build_line,

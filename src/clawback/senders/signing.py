@@ -10,7 +10,7 @@ from datetime import datetime
 
 from clawback.errors import Rejected
 from clawback.model import Scheme, SignatureRule
-from clawback.webhooks.signatures import SCHEMES, InHeader, InSignature, Row, expected_signature, generic_row
+from clawback.senders.signatures import SCHEMES, InHeader, InSignature, Row, expected_signature, generic_row
 
 
 def sign(

@@ -1,0 +1,1 @@
+"""Everything that sends webhooks: how each signs, and what its requests say. Pure."""
