@@ -35,7 +35,7 @@ chaos: $(VENV)/.ready-dev
 FUZZ := .venv-fuzz
 
 fuzz: $(VENV)/.ready-dev $(FUZZ)/.ready
-	PYTHONPATH=tests $(BIN)/python tests/api/fuzz.py $(ARGS)
+	PYTHONPATH=tests:tests/support $(BIN)/python tests/api/fuzz.py $(ARGS)
 
 # With the real Claude Code, offline: needs its npm package and tmux, and says so.
 CLAUDE_PROGRAM ?= $(shell command -v claude)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clawback.fabric.auth import NatsAuth
 
-ACCOUNTS = Path(__file__).parents[1] / "nats" / "accounts.conf"
+ACCOUNTS = Path(__file__).parents[2] / "nats" / "accounts.conf"
 """The accounts of `nats/`, so that what servers may do there is all that they need in every test."""
 
 PASSWORDS = {"CLAWBACK_NATS_PASSWORD": "p-server", "NATS_OPS_PASSWORD": "p-ops"}

@@ -9,7 +9,7 @@ import httpx
 import senders
 from legacy import LegacyClient
 
-BODIES = sorted((Path(__file__).parent / "data/github").glob("*.json"))
+BODIES = sorted((Path(__file__).parents[1] / "data/github").glob("*.json"))
 PULL_REQUEST = next(path for path in BODIES if path.name == "pull_request.opened.json").read_bytes()
 
 _numbers = itertools.count(1)
