@@ -292,3 +292,15 @@ def test_messages_are_frozen():
     with pytest.raises(AttributeError):
         wire.Pong().type = "ping"
     assert msgspec.structs.asdict(wire.Ack("evt_1")) == {"event_id": "evt_1", "summary": "", "request_id": None}
+
+
+@pytest.mark.parametrize("read", [wire.SettledAck, wire.Ack])
+def test_a_summary_is_cut_wherever_it_is_made_or_read(read):
+    """So it fits its frame and the record of its event, whoever sent it; what fits is as it was."""
+    most = wire.MAX_SUMMARY_CHARACTERS
+    frame = {"type": "ack", "eventId": "evt_1", "summary": "ä" * (most + 1)}
+    decoded = msgspec.convert(frame, read)
+
+    assert decoded.summary == read("evt_1", "ä" * (most + 1)).summary == "ä" * (most - 1) + "…"
+    assert read("evt_1", "ä" * most).summary == "ä" * most
+    assert wire.encode(read("evt_1", "half a pair: \ud83d")).endswith(b'"half a pair: ?"}')

@@ -28,6 +28,15 @@ MAX_FRAME_BYTES = 1024 * 1024
 MAX_CONTENT_CHARACTERS = 200_000
 """What of an event's content is sent inline: about 50,000 tokens, a quarter of a common context window."""
 
+MAX_SUMMARY_CHARACTERS = 2_000
+"""Of what is said of an event when it is done; the rest is cut off. A page of text, and a thousandth of a frame."""
+
+MAX_AUTH_BYTES = 256 * 1024
+"""The largest `auth`: a token, and the journal of an hour offline."""
+
+MAX_ACKED_BYTES = MAX_AUTH_BYTES // 2
+"""How much of its kept acks a client says in `auth`; it sends the others as `ack` frames afterwards."""
+
 CLOSE_VIOLATION = 4400
 CLOSE_UNAUTHORIZED = 4401
 CLOSE_REPLACED = 4409
@@ -42,6 +51,13 @@ class _Message(Struct, frozen=True, rename="camel", tag_field="type", omit_defau
     """The base of every frame: a JSON object told apart by `type`."""
 
 
+def cut_summary(text: str) -> str:
+    """Keep what a summary may have of a text, and mark a cut; half a surrogate pair becomes a question mark."""
+    if len(text) > MAX_SUMMARY_CHARACTERS:
+        text = f"{text[: MAX_SUMMARY_CHARACTERS - 1]}…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 # --- client to server ---------------------------------------------------------------------------------------------
 
 
@@ -53,10 +69,18 @@ class ClientInfo(Struct, frozen=True, rename="camel"):
 
 
 class SettledAck(Struct, frozen=True, rename="camel"):
-    """An ack from a client's journal, made while it was offline or not confirmed."""
+    """
+    An ack from a client's journal, made while it was offline or not confirmed.
+
+    Its summary is cut wherever one is made or read, so that none, however old, is too long for a frame.
+    """
 
     event_id: str
     summary: str = ""
+
+    def __post_init__(self) -> None:
+        """Cut the summary."""
+        msgspec.structs.force_setattr(self, "summary", cut_summary(self.summary))
 
 
 class Auth(_Message, frozen=True, tag="auth"):
@@ -72,11 +96,19 @@ class Auth(_Message, frozen=True, tag="auth"):
 
 
 class Ack(_Message, frozen=True, tag="ack"):
-    """The session is done with an event. With `request_id` the server answers once JetStream confirmed the ack."""
+    """
+    The session is done with an event. With `request_id` the server answers once JetStream confirmed the ack.
+
+    Its summary is cut like a SettledAck's.
+    """
 
     event_id: str
     summary: str = ""
     request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Cut the summary."""
+        msgspec.structs.force_setattr(self, "summary", cut_summary(self.summary))
 
 
 class Pong(_Message, frozen=True, tag="pong"):

@@ -1,5 +1,6 @@
 """The journal: acks on disk until they are confirmed, whoever dies."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from clawback.channel.journal import Journal, journal_directory, read_lines
 from clawback.errors import Unavailable
-from clawback.wire import SettledAck
+from clawback.wire import MAX_SUMMARY_CHARACTERS, SettledAck
 
 
 def ack(name: str) -> SettledAck:
@@ -145,3 +146,14 @@ def test_each_server_and_tag_has_a_directory(tmp_path):
 
     assert len(places) == 8
     assert {place.parent for place in places} == {tmp_path / "acks"}
+
+
+def test_a_long_summary_of_an_older_version_is_cut_when_it_is_read(directory):
+    """It would make a frame that no server reads, and the session would never connect again."""
+    directory.mkdir()
+    line = json.dumps({"acked": {"eventId": "a", "summary": "x" * 300_000}})
+    (directory / "dead.jsonl").write_text(f"\n{line}\n")
+    (adopted,) = Journal(directory, "heir").adopt()
+
+    assert len(adopted.summary) == MAX_SUMMARY_CHARACTERS
+    assert adopted.summary.endswith("x…")

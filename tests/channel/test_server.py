@@ -14,6 +14,7 @@ from msgspec import structs
 
 from channel.claude import PROGRAM, QUICK, Claude, config_file, environment
 from channel.peer import TOKEN, eventually
+from clawback import wire
 from clawback.channel.remote import Timing
 from clawback.channel.settings import read_config
 from clawback.channel.tools import TOOLS
@@ -190,6 +191,23 @@ async def test_acks_survive_being_offline(config, peer):
     assert auth["acked"] == [{"eventId": event_id, "summary": "done offline"}]
     assert auth.get("inflight", []) == []
     assert "acked" not in peer.auths[-1]
+
+
+async def test_a_summary_without_end_is_cut(config, peer):
+    """Made offline and of 300,000 characters, it is kept short, so that the next frame is one that a server reads."""
+    async with Claude(config) as claude:
+        event_id = await peer.deliver()
+        await claude.event(1)
+        await peer.stop()
+        await eventually(lambda: "not connected" in claude.stderr)
+        _, failed = await claude.call("event_ack", event_id=event_id, summary="x" * 300_000)
+        auths = len(peer.auths)
+        await peer.start()
+        await eventually(lambda: len(peer.auths) > auths)
+
+    (acked,) = peer.auths[-1]["acked"]
+    assert not failed
+    assert acked == {"eventId": event_id, "summary": "x" * (wire.MAX_SUMMARY_CHARACTERS - 1) + "…"}
 
 
 async def test_holds_its_event_over_a_reconnect(config, peer):

@@ -4,8 +4,8 @@ Acks, from the moment they are made until the server has confirmed them.
 One way out: an ack is on the disk before it is sent, is sent on each connection until it is confirmed, and only then
 leaves the journal. What a dead process of the same server and tag left there is handed in as well.
 
-For each connection: `open` and `adopt`, with `unconfirmed` in its `auth`; `connected`, once that is accepted; and
-`disconnected` at its end.
+For each connection: `open` and `adopt`, with `first` in its `auth`; `connected`, once that is accepted, which sends the
+others; and `disconnected` at its end.
 """
 
 import asyncio
@@ -20,6 +20,9 @@ from clawback.channel.journal import Journal, journal_directory
 from clawback.channel.remote import Connection
 from clawback.channel.settings import PluginConfig
 from clawback.errors import Rejected, Unavailable
+
+MAX_SENDING = 16
+"""Acks on their way at once: a journal that holds thousands must not look like a flood."""
 
 log = logging.getLogger("clawback.channel")
 
@@ -37,11 +40,27 @@ class Acks:
         self._directory: Path | None = None
         self._connection: Connection | None = None
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Semaphore(MAX_SENDING)
 
     @property
     def unconfirmed(self) -> dict[str, wire.SettledAck]:
         """What the server has not confirmed, by event id."""
         return self._journal.unconfirmed if self._journal is not None else {}
+
+    @property
+    def first(self) -> tuple[wire.SettledAck, ...]:
+        """
+        What of it is said in `auth`: as many as one frame has room for, the newest of them.
+
+        Of the newest the server may still hold the event, and would give it to this session again.
+        """
+        room, chosen = wire.MAX_ACKED_BYTES, []
+        for ack in reversed(self.unconfirmed.values()):
+            room -= len(wire.encode(ack)) + 1
+            if room < 0:
+                break
+            chosen.append(ack)
+        return tuple(reversed(chosen))
 
     def open(self, config: PluginConfig) -> bool:
         """Open the journal of a config's server; True if that is another server than before, or the first."""
@@ -90,6 +109,9 @@ class Acks:
     def disconnected(self) -> None:
         """Keep what is unconfirmed for the next connection."""
         self._connection = None
+        for task in self._sending.values():
+            task.cancel()
+        self._sending.clear()
 
     def send(self, event_id: str) -> None:
         """Send a journalled ack, unless it is on its way on this connection or there is none."""
@@ -98,7 +120,11 @@ class Acks:
             return
         task = asyncio.create_task(self._settle(self._connection, ack), name=f"ack {event_id}")
         self._sending[event_id] = task
-        task.add_done_callback(lambda _: self._sending.pop(event_id))
+        task.add_done_callback(lambda done: self._sent(event_id, done))
+
+    def _sent(self, event_id: str, task: "asyncio.Task[None]") -> None:
+        if self._sending.get(event_id) is task:
+            del self._sending[event_id]
 
     def close(self) -> None:
         """Let go of the journal; what is unconfirmed in it is found by the next process."""
@@ -107,7 +133,8 @@ class Acks:
 
     async def _settle(self, connection: Connection, ack: wire.SettledAck) -> None:
         try:
-            await connection.ask(wire.Ack(ack.event_id, ack.summary))
+            async with self._turn:
+                await connection.ask(wire.Ack(ack.event_id, ack.summary))
         except Unavailable:
             return  # the connection ended; the next one begins with this ack
         except Rejected as error:

@@ -149,21 +149,24 @@ class Delivery:
             session_tag=self._session_tag,
             instance_id=self._instance_id,
             inflight=tuple(self.held),
-            acked=tuple(self._acks.unconfirmed.values()),
+            acked=self._acks.first,
             session_messaging=config.session_messaging,
             client=wire.ClientInfo(name="clawback", version=__version__),
         )
 
     def opened(self, connection: Connection, auth: wire.Auth, welcome: wire.AuthOk) -> None:
-        """Take the acks of `auth` as settled, send those made since, and show what could not be shown."""
+        """Take the acks of `auth` as settled, send the others, and show what could not be shown, or leave it."""
         self._connection = connection
         self._reports = "event_seen" in welcome.features
         for event_id in filter(self._reach.has_seen, self.held):
             self.seen(event_id)
         self._acks.connected(connection, auth)
-        if welcome.role != "standby":
-            # The session before this one may have died since `auth` was made.
-            self._adopt()
+        if welcome.role == "standby":
+            # Another connection was given what is held here while this one was away.
+            self._handle(queue.Moved())
+            return
+        # The session before this one may have died since `auth` was made.
+        self._adopt()
         self._handle(queue.Reconnected())
 
     def received(self, message: wire.ServerMessage) -> None:

@@ -118,7 +118,7 @@ class Worker:
             session_tag=self._tag,
             instance_id=self._instance_id,
             inflight=tuple(self._held),
-            acked=tuple(self._acks.unconfirmed.values()),
+            acked=self._acks.first,
             session_messaging=config.session_messaging,
             client=wire.ClientInfo(name="clawback work", version=__version__),
         )

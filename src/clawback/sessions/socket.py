@@ -28,9 +28,6 @@ from clawback.telemetry import metrics
 AUTH_SECONDS = 10.0
 """How long the first frame may take."""
 
-MAX_AUTH_BYTES = 256 * 1024
-"""Of the first frame: a token, and the journal of an hour offline."""
-
 MAX_INSTANCE_CHARACTERS = 128
 """Of an `instanceId`, which is stored with the lease and written again at every renewal."""
 
@@ -352,8 +349,8 @@ class Bridge:
                 frame = await receive_frame(receive)
         except TimeoutError as error:
             raise ProtocolViolation(f"no auth message within {AUTH_SECONDS:.0f} s") from error
-        if len(frame) > MAX_AUTH_BYTES:
-            raise ProtocolViolation(f"the auth message is over {MAX_AUTH_BYTES} bytes")
+        if len(frame) > wire.MAX_AUTH_BYTES:
+            raise ProtocolViolation(f"the auth message is over {wire.MAX_AUTH_BYTES} bytes")
         auth = wire.decode_client(frame)
         if not isinstance(auth, wire.Auth):
             raise ProtocolViolation("the first message must be auth")
