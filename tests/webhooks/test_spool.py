@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clawback.errors import ConfigError, TooLarge, Unavailable
+from clawback.errors import ConfigError, QueueFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, Profile, Scheme, Source, new_id, random_id
@@ -162,7 +162,7 @@ async def test_a_damaged_file_holds_nothing_up(house, caplog):
     damaged.write_bytes(damaged.read_bytes()[:-1])
     again = house.spool()
     async with draining(again):
-        await eventually(lambda: again.describe() is None)
+        await eventually(lambda: not again.has_events_of(house.sources[0]))
 
     assert await house.stored() == [b"a", b"c"]
     assert house.files("*.damaged") == [damaged.with_suffix(".damaged").name]
@@ -179,6 +179,81 @@ async def test_a_full_spool_takes_nothing(house):
         await spool.put(house.event("d"))
 
     assert len(house.files()) == 3
+
+
+async def test_no_source_takes_all_of_the_spool(house):
+    """One that sends without end is refused by its own name; another one's webhook is kept."""
+    spool = house.spool(max_bytes=24 * BLOCK_BYTES)
+    for number in range(22):
+        await spool.put(house.event(f"a{number}"))
+    with pytest.raises(QueueFull, match=rf"{house.sources[0]}.*spool_max_bytes"):
+        await spool.put(house.event("a22"))
+
+    assert await spool.put(house.event("b", 1))
+    assert len(house.files()) == 23
+
+
+async def test_the_share_of_a_source_outlives_a_restart(house):
+    """What an earlier process kept counts, and what was given back does not."""
+    spool = house.spool(max_bytes=16 * BLOCK_BYTES)
+    async with abandoned(spool):
+        for number in range(15):
+            await spool.put(house.event(f"a{number}"))
+    again = house.spool(max_bytes=16 * BLOCK_BYTES)
+    with pytest.raises(QueueFull):
+        await again.put(house.event("b"))
+    async with draining(again):
+        await eventually(lambda: again.describe() is None)
+
+    assert await again.put(house.event("b"))
+
+
+STRAYS = (
+    "notes.event",
+    "00000000000000zz-src_a.event",
+    "\N{ARABIC-INDIC DIGIT ZERO}" * 16 + "-src_a.event",
+    "9" * 40 + "-src_a.event",
+    "0000000000000007-.event",
+    ".event",
+)
+
+
+async def test_a_stray_file_does_not_stop_the_start(house, caplog):
+    """It is set aside, whatever it is, and an owner sees it; what was accepted is stored."""
+    spool = house.spool()
+    async with abandoned(spool):
+        await spool.put(house.event("a"))
+    for name in STRAYS:
+        (house.directory / name).write_bytes(b"not ours")
+    (house.directory / "0000000000000003-src_dir.event").mkdir()
+    (house.directory / "0000000000000004-src_link.event").symlink_to("nowhere")
+    (house.directory / "0000000000000004-src_link.damaged").mkdir()
+    os.mkfifo(house.directory / "0000000000000005-src_pipe.event")
+    (house.directory / "0000000000000006-src.draft").mkdir()
+    again = house.spool()
+    async with draining(again):
+        await eventually(lambda: not again.has_events_of(house.sources[0]))
+
+    assert await house.stored() == [b"a"]
+    assert house.files() == []
+    assert len(house.files("*.damaged")) + len(house.files(".*damaged")) >= len(STRAYS) + 3
+    assert "set aside" in again.describe()
+    assert caplog.text.count("is set aside") == len(STRAYS) + 3
+
+
+async def test_a_file_that_cannot_be_read_any_more_holds_nothing_up(house):
+    """It became something else after the start: it is set aside, the next of its source is stored."""
+    spool = house.spool()
+    for name in "ab":
+        await spool.put(house.event(name))
+    first = house.directory / house.files()[0]
+    first.unlink()
+    first.mkdir()
+    async with draining(spool):
+        await eventually(lambda: not spool.has_events_of(house.sources[0]))
+
+    assert await house.stored() == [b"b"]
+    assert "1 files are set aside" in spool.describe()
 
 
 async def test_requests_at_once_do_not_exceed_the_bound(house):
@@ -249,6 +324,8 @@ async def test_a_full_line_holds_its_own_source_up_alone(house, caplog):
     async with draining(spool):
         await eventually(lambda: not spool.has_events_of(house.sources[1]))
         await eventually(lambda: "stay in the spool" in caplog.text)
+        with pytest.raises(QueueFull, match="full line"):
+            await spool.put(house.event("d", 0))
         before = await house.stored()
         await house.fabric.api(f"STREAM.UPDATE.{stream}", info["config"] | {"max_msgs_per_subject": room})
         await eventually(lambda: spool.describe() is None)

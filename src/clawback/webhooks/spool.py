@@ -10,14 +10,21 @@ Whatever is killed in between, the file is there or the event is in its stream, 
 duplicate by the event's id. A draft is what a crash left of an event whose 202 never left. See ADR 0017.
 
 Order is kept within a source: while it has events here, its next ones come here too. A source whose line is full waits
-by itself.
+by itself, and gets no further events in: they could not go anywhere. No source takes all of the bound, so there is room
+for another.
+
+What is no file of the spool is set aside at the start, and what cannot be read when its turn comes; the others go on.
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
-from collections import deque
+import re
+import secrets
+import stat
+from collections import Counter, deque
 from pathlib import Path
 
 from msgspec import Struct
@@ -38,11 +45,20 @@ DAMAGED = ".damaged"
 BLOCK_BYTES = 4096
 """What a file takes at least of a disk, and of the bound: a million small events are no small thing either."""
 
+SHARE = 7
+"""What a source may hold, as a multiple of what is free: it is refused before the spool is full for others."""
+
 STORE_SECONDS = 1.0
 """How long NATS is tried for one event before those of the next source have their turn."""
 
 RETRY_SECONDS = 0.5
 """Between two rounds while NATS is away, or a line is full."""
+
+_NAME = re.compile(r"([0-9]{16,18})-(src_[a-z0-9]{1,64})\.event", re.ASCII)
+"""What `put` names a file: its place in the order, and its source."""
+
+_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.EIO, errno.ELOOP, errno.ENXIO})
+"""What keeps a file from being read now and later. Too many open files, for one, does not."""
 
 SOURCE_DELETED = "source_deleted"
 """The reason of the dead letter of an event whose source was deleted meanwhile, as of one that waited in its line."""
@@ -76,6 +92,8 @@ class Spool:
         self._queues: dict[str, deque[_File]] = {}
         self._kept: set[str] = set()
         self._bytes = 0
+        self._bytes_of: Counter[str] = Counter()
+        self._damaged = 0
         self._next = 0
         self._filled = asyncio.Event()
         self._stuck: dict[str, type[Exception]] = {}
@@ -96,19 +114,31 @@ class Spool:
             self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for draft in self._directory.glob(f"*{DRAFT}"):
-                draft.unlink()
-            found = sorted(self._directory.glob(f"*{SUFFIX}"))
-            sizes = [path.stat().st_size for path in found]
+                if draft.is_file() or draft.is_symlink():
+                    draft.unlink()
+            found = self._find()
+            self._damaged = sum(1 for _ in self._directory.glob(f"*{DAMAGED}"))
         except BlockingIOError:
             raise ConfigError(f"spool: {self._directory} is another server's; give each its own data_dir") from None
         except OSError as error:
             raise ConfigError(f"spool: cannot use {self._directory}: {error.strerror}") from error
-        for path, size in zip(found, sizes, strict=True):
-            place, _, source_id = path.name.removesuffix(SUFFIX).partition("-")
-            self._next = max(self._next, int(place) + 1)
-            self._add(source_id, _File(path, size, None))
+        for place, source_id, file in sorted(found, key=lambda each: each[0]):
+            self._next = place + 1
+            self._add(source_id, file)
         if found:
             log.warning("the spool holds %d events of an earlier start", len(found))
+
+    def _find(self) -> list[tuple[int, str, _File]]:
+        """Find the files of an earlier process, each with its place and source; what is none is set aside."""
+        found = []
+        for path in self._directory.glob(f"*{SUFFIX}"):
+            status = path.lstat()
+            name = _NAME.fullmatch(path.name)
+            if name is not None and stat.S_ISREG(status.st_mode):
+                found.append((int(name[1]), name[2], _File(path, status.st_size, None)))
+            else:
+                _set_aside(path, "its name or kind is not that of a file of the spool")
+        return found
 
     @property
     def takes_events(self) -> bool:
@@ -122,7 +152,9 @@ class Spool:
     def describe(self) -> str | None:
         """Say what it holds; None where that is nothing."""
         events = sum(map(len, self._queues.values()))
-        return f"{events} events wait for NATS, {self._bytes} bytes" if events else None
+        waits = f"{events} events wait for NATS, {self._bytes} bytes" if events else ""
+        aside = f"{self._damaged} files are set aside as *{DAMAGED} in {self._directory}" if self._damaged else ""
+        return "; ".join(filter(None, (waits, aside))) or None
 
     async def put(self, spooled: Spooled) -> bool:
         """
@@ -130,6 +162,7 @@ class Spool:
 
         Raises:
             TooLarge: it does not fit NATS.
+            QueueFull: its source has as much here as it may, or a full line.
             Unavailable: the spool is full or its disk fails; the event is not kept.
         """
         await self._events.must_fit(spooled.event, spooled.body)
@@ -139,21 +172,44 @@ class Spool:
             raise StoreFull(problem)
         data = build_file(spooled)
         size = max(len(data), BLOCK_BYTES)
-        if self._bytes + size > self._max_bytes:
-            raise Unavailable(f"the spool is full: {self._bytes} of {self._max_bytes} bytes (spool_max_bytes)")
+        self._must_take(spooled.source_id, size)
         path = self._directory / f"{self._next:016d}-{spooled.source_id}{SUFFIX}"
         self._next += 1
         # Taken before it is written, or a hundred requests at once would all find room.
-        self._bytes += size
+        self._count(spooled.source_id, size)
         try:
             await asyncio.to_thread(_write, path, data)
         except OSError as error:
             raise Unavailable(f"the spool cannot write {path}: {error.strerror}") from error
         finally:
-            self._bytes -= size
+            self._count(spooled.source_id, -size)
         self._add(spooled.source_id, _File(path, len(data), spooled.event.id))
         metrics.SPOOLED.inc()
         return True
+
+    def _must_take(self, source_id: str, size: int) -> None:
+        """
+        Check that the spool takes so many bytes of a source.
+
+        A source may hold SHARE times what is free: one alone 7/8 of the bound, the next 7/8 of the rest.
+        """
+        free = self._max_bytes - self._bytes
+        if size > free:
+            raise Unavailable(f"the spool is full: {self._bytes} of {self._max_bytes} bytes (spool_max_bytes)")
+        if self._stuck.get(source_id) is QueueFull:
+            raise QueueFull(f"{source_id} has a full line, and {len(self._queues[source_id])} events in the spool")
+        held = self._bytes_of[source_id]
+        if held > SHARE * free:
+            raise QueueFull(
+                f"{source_id} has {held} bytes in the spool, and the last {free} of {self._max_bytes} (spool_max_bytes)"
+                " are for others"
+            )
+
+    def _count(self, source_id: str, size: int) -> None:
+        self._bytes += size
+        self._bytes_of[source_id] += size
+        if not self._bytes_of[source_id]:
+            del self._bytes_of[source_id]
 
     async def drain(self) -> None:
         """Store what is here, whenever NATS takes it; runs for ever, and gives the directory back when it is ended."""
@@ -185,20 +241,19 @@ class Spool:
             self._stuck.pop(source_id, None)
             done = queue.popleft()
             self._kept.discard(done.event_id or "")
-            self._bytes -= max(done.size, BLOCK_BYTES)
+            self._count(source_id, -max(done.size, BLOCK_BYTES))
             self._tell()
         del self._queues[source_id]
 
     async def _finish(self, file: _File) -> None:
         """Store an event, and remove its file; set aside what can never be stored."""
         try:
-            await self._store(parse_file(await asyncio.to_thread(file.path.read_bytes)))
+            await self._store(parse_file(await asyncio.to_thread(_read, file.path)))
         except FileNotFoundError:
             log.warning("somebody removed %s from the spool", file.path)
         except (BadPayload, TooLarge) as error:
-            log.critical("an accepted event cannot be stored, %s is set aside: %s", file.path, error)
-            await asyncio.to_thread(file.path.rename, file.path.with_suffix(DAMAGED))
-            metrics.SPOOL_DAMAGED.inc()
+            await asyncio.to_thread(_set_aside, file.path, str(error))
+            self._damaged += 1
         else:
             await asyncio.to_thread(file.path.unlink, missing_ok=True)
 
@@ -221,13 +276,38 @@ class Spool:
         self._queues.setdefault(source_id, deque()).append(file)
         if file.event_id is not None:
             self._kept.add(file.event_id)
-        self._bytes += max(file.size, BLOCK_BYTES)
+        self._count(source_id, max(file.size, BLOCK_BYTES))
         self._filled.set()
         self._tell()
 
     def _tell(self) -> None:
         metrics.SPOOL_EVENTS.set(sum(map(len, self._queues.values())))
         metrics.SPOOL_BYTES.set(self._bytes)
+
+
+def _read(path: Path) -> bytes:
+    """
+    Read a file of the spool.
+
+    Raises:
+        BadPayload: it cannot be read, now or later.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno in _LASTING:
+            raise BadPayload(f"it cannot be read: {error.strerror}") from error
+        raise
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    """Keep what cannot be stored for whoever runs the server, under a name that nobody else has."""
+    aside = path.with_suffix(DAMAGED)
+    while os.path.lexists(aside):
+        aside = path.with_suffix(f".{secrets.token_hex(4)}{DAMAGED}")
+    path.rename(aside)
+    log.critical("%s in the spool cannot be stored and is set aside as %s: %s", path, aside.name, reason)
+    metrics.SPOOL_DAMAGED.inc()
 
 
 def _write(path: Path, data: bytes) -> None:
