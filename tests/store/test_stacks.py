@@ -1,16 +1,18 @@
 """What sessions hold, as it is remembered."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
-from clawback.errors import Unavailable
+from clawback.errors import Conflict, Unavailable
 from clawback.fabric import subjects
 from clawback.model import Address, Event, Held, Origin, Priority, new_id, random_id
+from clawback.store import stacks as times
 from clawback.store.events import EventStore, decode_event
 from clawback.store.ledger import Ledger
 from clawback.store.lines import Lines
-from clawback.store.stacks import Stacks
+from clawback.store.stacks import Stacks, Tenure
 from conftest import SHARDS
 from waiting import eventually
 
@@ -85,6 +87,56 @@ async def test_what_a_profile_holds_is_told_across_its_tags(at, fabric):
         await site.stacks.store(site.address, held[-1:])
 
     assert await at.stacks.held_by_profile(at.address.profile_id) == {each.sequence: each for each in held[:2]}
+
+
+async def test_who_was_written_over_stores_nothing_more(at, monkeypatch):
+    """The newest to begin has the stack; the one before finds out by its next write, or when it looks."""
+    monkeypatch.setattr(times, "FRESH_SECONDS", 0.0)
+    held = await at.hold("work")
+    former, latter = Tenure(at.stacks, at.address, "former"), Tenure(at.stacks, at.address, "latter")
+    await former.begin()
+    await former.store([held])
+    await former.check()
+    restored = await latter.begin()
+    for late in (former.check, lambda: former.store([]), lambda: former.store([])):
+        with pytest.raises(Conflict):
+            await late()
+    await latter.store([held])
+    await latter.check()
+
+    assert [each.held for each in restored] == [held]
+    assert [each.held for each in await at.stacks.restore(at.address)] == [held]
+
+
+async def test_a_write_that_was_stored_without_being_told_is_the_holders_own(at, monkeypatch):
+    """An answer that was lost makes nobody a stranger to its own stack."""
+    held = await at.hold("work")
+    tenure = Tenure(at.stacks, at.address, "holder")
+    await tenure.begin()
+    store = at.stacks.store
+
+    async def lost(*arguments, **options):
+        await store(*arguments, **options)
+        raise Unavailable("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(at.stacks, "store", lost)
+        with pytest.raises(Unavailable):
+            await tenure.store([held])
+    await tenure.store([held])
+    await tenure.store([])
+
+    assert await at.stacks.restore(at.address) == []
+
+
+async def test_of_two_who_begin_at_once_the_last_has_the_stack(at, monkeypatch):
+    """One that reads, and finds another's write when it writes, reads again."""
+    tenures = [Tenure(at.stacks, at.address, name) for name in ("a", "b", "c")]
+    await asyncio.gather(*(tenure.begin() for tenure in tenures))
+    monkeypatch.setattr(times, "FRESH_SECONDS", 0.0)
+    outcomes = await asyncio.gather(*(tenure.check() for tenure in tenures), return_exceptions=True)
+
+    assert sorted(str(type(outcome).__name__) for outcome in outcomes) == ["Conflict", "Conflict", "NoneType"]
 
 
 async def test_a_stack_survives_a_killed_nats(fresh_fabric, fresh_natsd):

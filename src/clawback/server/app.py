@@ -182,7 +182,15 @@ async def open_application(
         def dispatcher(address: Address, client: Client) -> Dispatcher:
             default_seconds = partial(registry.timeout_seconds, address.profile_id)
             return Dispatcher(
-                address, client, lines, stacks, events, history, default_seconds=default_seconds, traces=traces
+                address,
+                client,
+                lines,
+                stacks,
+                events,
+                history,
+                server_id=presence.server_id,
+                default_seconds=default_seconds,
+                traces=traces,
             )
 
         async def activated(connection: Connection) -> None:

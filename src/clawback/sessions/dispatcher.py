@@ -6,6 +6,9 @@ The dispatcher: drives the lane of one active connection.
 One task, one thing at a time: an ack is confirmed by JetStream before anything else leaves. While NATS is away it
 insists, because nothing it does may be given up; it gives up only when its connection has ended, and then the next
 holder of the session finds everything in the durable stack.
+
+The stack is its proof that the session is its own as well: it writes it before it delivers, puts back or sets aside
+anything, and looks before it ends what is acked. Once somebody else has written it, it does nothing more and ends.
 """
 
 import asyncio
@@ -21,16 +24,26 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from msgspec import structs
 
 from clawback import wire
-from clawback.errors import BadPayload, Rejected, Unavailable
+from clawback.errors import BadPayload, Conflict, Rejected, Unavailable
 from clawback.fabric import subjects
-from clawback.model import MAX_NESTED, TIMEOUT_SECONDS, Address, Event, EventState, Held, HistoryRecord, Priority
+from clawback.model import (
+    MAX_NESTED,
+    TIMEOUT_SECONDS,
+    Address,
+    Event,
+    EventState,
+    Held,
+    HistoryRecord,
+    Priority,
+    random_id,
+)
 from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
 from clawback.sessions.frames import build_event_frame
-from clawback.store.events import EventStore, decode_event
+from clawback.store.events import EVENT_HEADER, EventStore, decode_event
 from clawback.store.history import History
 from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled
-from clawback.store.stacks import Stacks
+from clawback.store.stacks import Stacks, Tenure
 from clawback.system.waits import Mailbox, Signal
 from clawback.telemetry import metrics
 
@@ -80,6 +93,7 @@ class Dispatcher:
         events: EventStore,
         history: History,
         *,
+        server_id: str = "",
         default_seconds: Callable[[], float] = lambda: TIMEOUT_SECONDS,
         traces: "Traces | None" = None,
     ) -> None:
@@ -87,6 +101,7 @@ class Dispatcher:
         self._client = client
         self._lines = lines
         self._stacks = stacks
+        self._tenure = Tenure(stacks, address, f"{server_id}.{client.id}.{random_id(8)}")
         self._events = events
         self._history = history
         self._default_seconds = default_seconds
@@ -181,6 +196,8 @@ class Dispatcher:
                 await self._happened(happened)
                 return await done
             raise Unavailable("the session was asked for by a connection; look before you repeat it")
+        except Conflict as error:
+            raise Unavailable("another connection took the session; look before you repeat it") from error
         finally:
             done.cancel()
             await asyncio.wait([done])
@@ -197,7 +214,7 @@ class Dispatcher:
 
     async def run(self, client_holds: Iterable[str]) -> None:
         """
-        Serve the session until `stop`; call once, holding its lease.
+        Serve the session until `stop`, or until another has it; call once, holding its lease.
 
         `client_holds` are the events the client says it still has.
 
@@ -209,6 +226,18 @@ class Dispatcher:
                 await self._begin(frozenset(client_holds))
                 while (happened := await self._next()) is not None:
                     await self._happened(happened)
+        except Conflict as error:
+            log.info(
+                "lost",
+                extra={
+                    "action": "session_lost",
+                    "profile": self._address.profile_id,
+                    "tag": self._address.tag,
+                    "connection": self._client.id,
+                    "why": str(error),
+                },
+            )
+            await self._give_back()
         finally:
             for wish in self._wishes:
                 if not wish.done():
@@ -220,6 +249,13 @@ class Dispatcher:
                 if not settled.done():
                     settled.set_exception(Unavailable("the session ended or moved before the ack was confirmed"))
             self._settled.clear()
+
+    async def _give_back(self) -> None:
+        """Leave what was pulled and not delivered to who has the session now."""
+        delivered = {held.event_id for held in self._tenure.stored}
+        for event_id, pulled in self._pulled.items():
+            if event_id not in delivered:
+                await self._lines.give_back(pulled, pulled.headers[EVENT_HEADER].encode())
 
     def _look_at(self, priority: Priority) -> None:
         """Let the lane hear of a line with its next input, which is this one at the latest."""
@@ -244,7 +280,7 @@ class Dispatcher:
 
     async def _restore(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
-        restored = await self._insist(lambda: self._stacks.restore(self._address))
+        restored = await self._insist(self._tenure.begin)
         for _, stored in restored:
             event, body = decode_event(stored.headers, stored.data)
             self._known[event.id], self._bodies[event.id] = event, body
@@ -280,7 +316,9 @@ class Dispatcher:
         """
         stack = self._lane.lost(self._now(), clean=clean)
         if stack != self._lane.stack:
-            await self._stacks.store(self._address, stack)
+            # Who has the session now keeps its own count.
+            with contextlib.suppress(Conflict):
+                await self._tenure.store(stack)
 
     async def _take_kept_acks(self) -> None:
         """Settle what a client without instances hands in on reconnect, so that it is not given the same again."""
@@ -368,10 +406,14 @@ class Dispatcher:
             case rules.Deliver(held):
                 return await self._deliver(held)
             case rules.Settle(held):
+                # Whose session is another's ends it as a late ack: whoever ended `run` does (`unanswered_acks`).
+                await self._insist(self._tenure.check)
                 return await self._end(held, EventState.ACKED)
             case rules.PutBack(held):
                 return await self._put_back(held)
             case rules.SetAside(held, reason):
+                # What another works on is not set aside: the write finds out.
+                await self._store()
                 timed_out = reason == rules.TIMED_OUT
                 outcome = await self._end(held, EventState.TIMED_OUT if timed_out else EventState.DEAD, reason)
                 if self._client.names_events:
@@ -438,7 +480,7 @@ class Dispatcher:
 
     async def _store(self) -> None:
         stack = list(self._lane.stack)
-        await self._insist(lambda: self._stacks.store(self._address, stack))
+        await self._insist(lambda: self._tenure.store(stack))
 
     async def _deliver(self, held: Held) -> rules.Input | None:
         if self._stopping.is_set():

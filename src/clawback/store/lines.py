@@ -58,6 +58,7 @@ log = logging.getLogger("clawback.fabric")
 class Pulled(Struct, frozen=True):
     """An event as JetStream gave it; its ack goes to `reply`, which is good for this `generation` of the connection."""
 
+    subject: str
     sequence: int
     headers: dict[str, str]
     data: bytes
@@ -263,6 +264,17 @@ class Lines:
             with contextlib.suppress(Unavailable):
                 await self._fabric.send(pulled.reply, b"+WPI")
 
+    async def give_back(self, pulled: Pulled, event: bytes) -> None:
+        """
+        Return an event to its line at once, for who serves the session now; its fields are this JSON.
+
+        Nothing is confirmed: what is lost of this, JetStream does after ACK_WAIT_SECONDS.
+        """
+        if pulled.generation == self._fabric.generation:
+            with contextlib.suppress(Unavailable):
+                await self._fabric.send(pulled.reply, b"-NAK")
+            await self._wake_ups.tell(pulled.subject, event)
+
     async def _make(self, address: Address, priority: Priority, max_ack_pending: int) -> None:
         shard = self.shard(address)
         stream = subjects.event_stream(shard)
@@ -304,7 +316,7 @@ class Lines:
         pull = self._waiting.get(consumer)
         if pull is not None and pull.inbox and not pull.answer.done():
             pull.answer.set_result(
-                Pulled(sequence, message.headers, message.data, message.reply, self._fabric.generation)
+                Pulled(message.subject, sequence, message.headers, message.data, message.reply, self._fabric.generation)
             )
             return
         # Its pull has given up. JetStream counts the event as handed out, so let it start anew, and soon.

@@ -4,16 +4,34 @@ The durable memory of what each session holds: one small record for each address
 It is stored before an event leaves, so whoever serves the session next, after a crash of anything, knows what was
 current, what was suspended below it, and how often each was tried. Nothing is stored after an ack: an entry whose event
 is gone from its stream has ended, and is left out when the stack is read.
+
+It is the fence between holders too (docs/adr/0022). Whoever begins to serve a session writes its stack once more, in
+its own name and against the revision it read; so does each later write. One that was written over, because its server
+was frozen or cut off, is told so by its next write, and does nothing more.
 """
 
+import math
+import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
+from clawback.errors import Conflict
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Held, encode_json
+
+HOLDER_HEADER = "Clawback-Holder"
+"""Who wrote the stack: `<server id>.<connection id>.<a random name of its time there>`."""
+
+FRESH_SECONDS = 1.0
+"""
+How long a write proves that the stack is the writer's. Nobody takes a session whose server answers, or has been silent
+for less than that (sessions/presence.py).
+"""
 
 _decoder = msgspec.json.Decoder(list[Held])
 
@@ -25,6 +43,84 @@ class Restored(NamedTuple):
     stored: Stored
 
 
+class Stack(Struct, frozen=True):
+    """A stack as it is stored: `revision` is what the next write has to name, 0 where nothing was ever stored."""
+
+    held: list[Held]
+    revision: int = 0
+    holder: str = ""
+
+
+class Tenure:
+    """
+    The time in which one holder has the stack of an address, from `begin` until somebody else's.
+
+    `stored` is what it wrote last. Not for two tasks at once.
+    """
+
+    def __init__(self, stacks: "Stacks", address: Address, holder: str) -> None:
+        self.stored: Sequence[Held] = ()
+        self._stacks = stacks
+        self._address = address
+        self._holder = holder
+        self._revision = 0
+        self._proved_at = -math.inf
+
+    async def begin(self) -> list[Restored]:
+        """
+        Take the stack over: read what was held and has not ended, and write it in this holder's name.
+
+        Raises:
+            Unavailable: not known to be done; again does no harm.
+        """
+        while True:
+            newest = await self._stacks.read(self._address)
+            restored = await self._stacks.with_events(self._address, newest.held)
+            self._revision = newest.revision
+            try:
+                await self.store([each.held for each in restored])
+            except Conflict:
+                # The former holder has not noticed yet, and wrote in between.
+                continue
+            return restored
+
+    async def store(self, stack: Sequence[Held]) -> None:
+        """
+        Remember what the session holds, active event last.
+
+        Raises:
+            Conflict: somebody else has the session now.
+            Unavailable: not known to be stored; again does no harm.
+        """
+        asked_at = _now()
+        try:
+            self._revision = await self._stacks.store(self._address, stack, revision=self._revision, by=self._holder)
+        except Conflict:
+            await self._find_own()
+            self._revision = await self._stacks.store(self._address, stack, revision=self._revision, by=self._holder)
+        self.stored, self._proved_at = list(stack), asked_at
+
+    async def check(self) -> None:
+        """
+        Make sure that the stack is still this holder's.
+
+        Raises:
+            Conflict: somebody else has the session now.
+            Unavailable: NATS did not answer.
+        """
+        asked_at = _now()
+        if asked_at - self._proved_at > FRESH_SECONDS:
+            await self._find_own()
+            self._proved_at = asked_at
+
+    async def _find_own(self) -> None:
+        """Find the newest write to be this holder's, by one that was stored without its being told."""
+        newest = await self._stacks.read(self._address)
+        if newest.holder != self._holder:
+            raise Conflict("another connection has this session now")
+        self._revision = newest.revision
+
+
 class Stacks:
     """The stacks of every session, in the stream STACK."""
 
@@ -32,14 +128,33 @@ class Stacks:
         self._fabric = fabric
         self._shards = shards
 
-    async def store(self, address: Address, stack: list[Held]) -> None:
+    async def store(self, address: Address, stack: Sequence[Held], *, revision: int | None = None, by: str = "") -> int:
         """
-        Remember what a session holds, active event last.
+        Remember what a session holds, active event last, and return its revision; holders do it by their `Tenure`.
 
         Raises:
+            Conflict: the newest revision is another than this one; nothing is stored.
             Unavailable: not known to be stored.
         """
-        await self._fabric.publish(subjects.stack_subject(address), encode_json(stack))
+        ack = await self._fabric.publish(
+            subjects.stack_subject(address),
+            encode_json(stack),
+            headers={HOLDER_HEADER: by} if by else None,
+            expected_subject_sequence=revision,
+        )
+        return ack.sequence
+
+    async def read(self, address: Address) -> Stack:
+        """
+        Read what a session held when it was last given something, and who wrote that.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        record = await self._fabric.get("STACK", subject=subjects.stack_subject(address))
+        if record is None:
+            return Stack([])
+        return Stack(_decoder.decode(record.data), record.sequence, record.headers.get(HOLDER_HEADER, ""))
 
     async def restore(self, address: Address) -> list[Restored]:
         """
@@ -48,12 +163,18 @@ class Stacks:
         Raises:
             Unavailable: NATS did not answer.
         """
-        record = await self._fabric.get("STACK", subject=subjects.stack_subject(address))
-        if record is None:
-            return []
+        return await self.with_events(address, (await self.read(address)).held)
+
+    async def with_events(self, address: Address, stack: Sequence[Held]) -> list[Restored]:
+        """
+        Read the events of a stack, and leave out what has ended.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
         stream = subjects.event_stream(subjects.shard_of(address.profile_id, self._shards))
         restored = []
-        for held in _decoder.decode(record.data):
+        for held in stack:
             event = await self._fabric.get(stream, sequence=held.sequence)
             if event is not None:
                 restored.append(Restored(held, event))
@@ -83,3 +204,8 @@ class Stacks:
                     ended = await self._fabric.get(stream, sequence=held.sequence) is None
                     return None if ended else subjects.parse_stack_subject(stack.subject)
         return None
+
+
+def _now() -> float:
+    """Read a clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
