@@ -55,6 +55,17 @@ def clawback(tmp_path):
     return run
 
 
+@pytest.fixture
+def store(tmp_path):
+    """Let a server have kept its data in that directory; it does not run."""
+
+    async def start_and_stop():
+        async with EmbeddedNats(tmp_path / "data"):
+            pass
+
+    asyncio.run(start_and_stop())
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(clawback, command):
     """`--help` everywhere, on stdout."""
@@ -99,6 +110,7 @@ def test_a_wrong_setting_is_one_sentence_and_code_2(clawback, command):
     assert not ran.stdout
 
 
+@pytest.mark.usefixtures("store")
 def test_a_token_is_made_where_no_server_runs(clawback):
     """The token alone is on stdout, for a pipe; the profile is there from then on."""
     made = clawback("token", "create", "--label", "laptop")
@@ -111,6 +123,7 @@ def test_a_token_is_made_where_no_server_runs(clawback):
     assert made.stdout.strip() not in listed.stdout
 
 
+@pytest.mark.usefixtures("store")
 def test_scripts_read_json(clawback):
     """Ids and all; the webhook id is the profile's, however many tokens it has."""
     first = json.loads(clawback("token", "create", "--json", "--profile", "build").stdout)
@@ -125,6 +138,7 @@ def test_scripts_read_json(clawback):
     ]
 
 
+@pytest.mark.usefixtures("store")
 def test_a_token_is_revoked_by_its_id(clawback):
     """Whatever profile it is of; a second time there is no such token."""
     made = json.loads(clawback("token", "create", "--json", "--profile", "build").stdout)
@@ -137,6 +151,7 @@ def test_a_token_is_revoked_by_its_id(clawback):
     assert again.stderr == f"clawback: there is no token {made['id']}; `clawback token list` shows the ids\n"
 
 
+@pytest.mark.usefixtures("store")
 def test_tokens_of_an_unknown_profile_name_the_known_ones(clawback):
     """A typing mistake in a name makes no profile when listing."""
     clawback("token", "create", "--profile", "build")
@@ -161,6 +176,32 @@ def test_a_wrong_name_starts_nothing(clawback, tmp_path, arguments):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [(None, "which is not there"), ([], "which is empty"), (["a", "master.key"], "which holds a, master.key")],
+)
+@pytest.mark.parametrize(
+    "command",
+    [["token", "create"], ["token", "list"], ["token", "revoke", "tok_a"], ["keys", "list"], ["keys", "rotate"],
+     ["trigger", "github.ping"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_where_no_server_was_nothing_is_made(clawback, tmp_path, command, there, found):
+    """An empty store would look like one, and its token would open nothing. It says where it looked."""
+    data = tmp_path / "data"
+    for name in there or []:
+        data.mkdir(exist_ok=True)
+        (data / name).touch()
+    if there == []:
+        data.mkdir()
+    ran = clawback(*command)
+
+    assert ran.returncode == 2
+    assert f"no server keeps its data in {data}, {found}: name the directory of the server" in ran.stderr
+    assert not ran.stdout
+    assert (sorted(each.name for each in data.iterdir()) if data.exists() else None) == there
+
+
 def test_tokens_go_through_a_given_nats(clawback, natsd, tmp_path):
     """With --nats-url nothing is started or written here."""
     login = {"CLAWBACK_NATS_USER": natsd.auth.user, "CLAWBACK_NATS_PASSWORD": natsd.auth.password}
@@ -182,6 +223,7 @@ def test_a_nats_that_is_not_there_is_named(clawback):
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.usefixtures("store")
 def test_nats_env_is_a_shells_environment(clawback, tmp_path):
     """What the nats CLI reads, quoted so that `eval` takes it."""
     clawback("token", "create")
@@ -218,6 +260,7 @@ def test_nats_env_before_the_first_start_says_so(clawback):
     assert "start `clawback serve` on this data directory first" in ran.stderr
 
 
+@pytest.mark.usefixtures("store")
 def test_a_made_token_is_saved_through_a_pipe(clawback, tmp_path):
     """`clawback token create | clawback login --token-stdin`: the token is on no command line."""
     made = clawback("token", "create")
@@ -229,6 +272,7 @@ def test_a_made_token_is_saved_through_a_pipe(clawback, tmp_path):
     assert made.stdout.strip() not in saved.stderr + saved.stdout
 
 
+@pytest.mark.usefixtures("store")
 def test_a_token_on_the_command_line_is_warned_of(clawback):
     """It works, and says who can see it."""
     token = clawback("token", "create").stdout.strip()
@@ -247,13 +291,20 @@ def test_login_without_a_token_looks_for_the_server_first(clawback):
     assert "is the server running? --server names another" in ran.stderr
 
 
-@pytest.mark.parametrize("stdin", ["", "\n", "nonsense\n"])
-def test_login_refuses_what_is_no_token(clawback, tmp_path, stdin):
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        ("", "the command before the pipe says why it printed none"),
+        ("\n", "the command before the pipe says why it printed none"),
+        ("nonsense\n", "`connectionToken` is no Clawback token"),
+    ],
+)
+def test_login_refuses_what_is_no_token(clawback, tmp_path, stdin, message):
     """Nothing is sent and nothing is saved."""
     ran = clawback("login", "--token-stdin", stdin=stdin)
 
     assert ran.returncode == 2
-    assert "`connectionToken` is no Clawback token" in ran.stderr
+    assert message in ran.stderr
     assert not (tmp_path / ".claude").exists()
 
 

@@ -19,8 +19,6 @@ from clawback.errors import ClawbackError, ConfigError
 if TYPE_CHECKING:
     from clawback.settings import ServerSettings
 
-DEFAULT_SERVER = "http://127.0.0.1:8787"
-
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 EXIT_INTERRUPTED = 130
@@ -202,7 +200,7 @@ def _keys_remove(arguments: argparse.Namespace) -> int:
 def _login(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.commands.login import log_in
+    from clawback.commands.login import choose_server, log_in
 
     if arguments.token is not None:
         _say("Warning: --token shows the token to everybody on this machine (ps) and in the shell's history;"
@@ -210,10 +208,16 @@ def _login(arguments: argparse.Namespace) -> int:
         token = arguments.token
     elif arguments.token_stdin:
         token = _read_line("Token: ")
+        if not token:
+            raise ConfigError(
+                "no token came on standard input, and nothing was saved: the command before the pipe says why it"
+                " printed none"
+            )
     else:
         from clawback.commands.browser_login import fetch_config, open_in_browser
 
-        config = asyncio.run(fetch_config(arguments.server, _say, open_in_browser))
+        server, _ = choose_server(arguments.server)
+        config = asyncio.run(fetch_config(server, _say, open_in_browser))
         _say(asyncio.run(log_in(config.remote, config.connection_token)))
         return 0
     _say(asyncio.run(log_in(arguments.server, token)))
@@ -362,7 +366,9 @@ def _build_parser() -> argparse.ArgumentParser:
         add_settings(each, "data_dir", "nats_url")
 
     login = add(commands, "login", _login, "Log in with the browser or a token, and save it for Claude Code's plugin.")
-    login.add_argument("--server", default=DEFAULT_SERVER, metavar="URL", help=f"(default: {DEFAULT_SERVER})")
+    login.add_argument(
+        "--server", metavar="URL", help="(default: the server that the config names; without one, this machine's)"
+    )
     given = login.add_mutually_exclusive_group()
     given.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
     given.add_argument("--token", metavar="TOKEN", help="the token; everybody on this machine can see it here")

@@ -9,7 +9,7 @@ from websockets.asyncio.server import serve
 
 from clawback import wire
 from clawback.accounts.tokens import format_token
-from clawback.commands.login import build_remote, log_in
+from clawback.commands.login import build_remote, choose_server, log_in
 from clawback.errors import ConfigError, ProtocolViolation, Unauthorized
 from natsd import free_port
 
@@ -107,6 +107,59 @@ async def test_other_settings_of_the_plugin_stay(config_file):
 
     assert written["connectionToken"] == TOKEN
     assert (written["notifications"], written["mine"]) == (True, 1)
+
+
+@pytest.mark.parametrize("token", ["cbt_oldoldold", "broken", 7, None])
+async def test_the_server_of_a_config_stays_unless_another_is_named(config_file, token):
+    """A token says nothing of a server; neither does a config that is broken elsewhere."""
+    config_file.parent.mkdir()
+    async with server(accept, []) as url:
+        remote = url.replace("http", "ws") + "/ws"
+        config_file.write_text(json.dumps({"remote": remote, "connectionToken": token, "notifications": True}))
+        await log_in(None, TOKEN)
+        kept = json.loads(config_file.read_text())
+        await log_in("https://claw.example.invalid", TOKEN)
+        named = json.loads(config_file.read_text())
+
+    assert kept == {"remote": remote, "connectionToken": TOKEN, "notifications": True}
+    assert named["remote"] == "wss://claw.example.invalid/ws"
+
+
+def test_without_a_config_it_is_this_machines_server(config_file):
+    """The address where `clawback serve` listens unless it is told otherwise."""
+    server, origin = choose_server(None)
+
+    assert server == "http://127.0.0.1:8787"
+    assert str(config_file) in origin
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"remote": 7}'])
+def test_a_config_that_names_no_server_is_not_overwritten(config_file, text):
+    """What is there and cannot be read may be somebody's server."""
+    config_file.parent.mkdir()
+    config_file.write_text(text)
+    with pytest.raises(ConfigError, match=r"name the server with --server URL"):
+        choose_server(None)
+
+    assert choose_server("https://claw.example.com")[0] == "https://claw.example.com"
+    assert config_file.read_text() == text
+
+
+async def test_a_refused_token_is_told_where_it_was_tried(config_file):
+    """The token of another store is the usual reason, so the message says whose word the server is."""
+
+    async def refuse(socket):
+        await socket.close(wire.CLOSE_UNAUTHORIZED, "this token is unknown")
+
+    async with server(refuse, []) as url:
+        config_file.parent.mkdir()
+        config_file.write_text(json.dumps({"remote": url.replace("http", "ws") + "/ws", "connectionToken": TOKEN}))
+        with pytest.raises(Unauthorized) as refused:
+            await log_in(None, TOKEN)
+
+    assert f"That server is the one in {config_file}" in str(refused.value)
+    assert "clawback token create --data-dir DIR" in str(refused.value)
+    assert TOKEN not in str(refused.value)
 
 
 async def test_a_refused_token_is_not_saved(config_file):

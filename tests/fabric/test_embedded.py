@@ -46,6 +46,28 @@ async def count(nats: EmbeddedNats) -> dict[str, int]:
     return counts
 
 
+async def test_no_secret_of_ours_is_in_its_environment(tmp_path, monkeypatch):
+    """
+    Whoever may read /proc of the child reads no master key, password or token there, also after it was started again.
+
+    What it needs itself is there.
+    """
+    names = ("CLAWBACK_MASTER_KEY", "CLAWBACK_NATS_PASSWORD", "CLAWBACK_GITHUB_CLIENT_SECRET", "GITHUB_TOKEN", "OTHER")
+    for name in names:
+        monkeypatch.setenv(name, "planted-secret")
+    async with EmbeddedNats(tmp_path) as nats:
+        first = nats.process_id
+        seen = [read_process(first)]
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: nats.process_id not in (None, first))
+        second = nats.process_id
+        await eventually(lambda: b"nats-server" in read_process(second))
+        seen.append(read_process(second))
+
+    assert not [each for each in seen if b"planted-secret" in each]
+    assert [b"PATH=" in each for each in seen] == [True, True]
+
+
 async def test_a_second_start_finds_data_port_and_login_again(tmp_path):
     """What was stored, and how to reach it, outlives a stop."""
     async with EmbeddedNats(tmp_path) as nats:

@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 import senders
 from clawback import __version__, wire
 from clawback.server import app
-from clawback.server.welcome import next_steps
+from clawback.server.welcome import find_container, next_steps
 from clawback.settings import ServerSettings
 from clawback.store.lines import Lines
 from counting import counted
@@ -189,7 +189,11 @@ def test_the_limits_of_the_protocols_below_are_set():
 
 
 def test_next_steps_are_ready_to_paste_with_defaults():
-    """Two steps, with the program's own path; no flag that is the default."""
+    """
+    Two steps, with the program's own path.
+
+    The server is named even where it is the default: a config that names another one would keep that.
+    """
     text = next_steps(ServerSettings(), PROGRAM, first_start=True)
 
     assert (
@@ -200,11 +204,11 @@ Clawback is ready at http://127.0.0.1:8787
 Next, in another terminal:
 
   1. save the plugin's config (makes a token that is shown nowhere):
-     '{PROGRAM}' token create | '{PROGRAM}' login --token-stdin
+     '{PROGRAM}' token create | '{PROGRAM}' login --token-stdin --server http://127.0.0.1:8787
 
-  2. add the plugin to Claude Code, and start a session with it:
-     claude mcp add --scope user clawback -- '{PROGRAM}' channel
-     claude --dangerously-load-development-channels server:clawback
+  2. put the plugin into Claude Code, and start a session with it:
+     '{PROGRAM}' install
+     claude --dangerously-load-development-channels plugin:clawback@clawback
 
 Ctrl-C stops the server and its NATS; what comes in stays stored."""
     )
@@ -218,6 +222,35 @@ def test_next_steps_name_what_is_not_the_default():
     assert "If this machine is not set up yet, in another terminal:" in text
     assert "token create --data-dir '/srv/my data' | " in text
     assert "login --token-stdin --server http://127.0.0.1:9000\n" in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "command"),
+    [
+        ({}, {"/.dockerenv"}, "docker exec 0123456789ab"),
+        ({}, {"/run/.containerenv"}, "podman exec 0123456789ab"),
+        ({"container": "podman"}, set(), "podman exec 0123456789ab"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, {"/.dockerenv"}, "kubectl exec 0123456789ab --"),
+        ({}, set(), None),
+    ],
+)
+def test_a_container_is_known_by_what_runs_it(environment, files, command):
+    """Each names its containers by their host name, unless told otherwise."""
+    assert find_container(environment, files.__contains__, "0123456789ab") == command
+
+
+def test_next_steps_in_a_container_work_from_outside():
+    """The token is made within, and saved and used without; the program's path there means nothing here."""
+    settings = ServerSettings(data_dir=Path("/data"), host="0.0.0.0")
+    text = next_steps(settings, Path("/opt/clawback/bin/clawback"), first_start=True, container="docker exec abc")
+
+    assert (
+        "docker exec abc /opt/clawback/bin/clawback token create --data-dir /data"
+        " | clawback login --token-stdin --server http://127.0.0.1:8787\n"
+    ) in text
+    assert "     clawback install\n" in text
+    assert "open http://127.0.0.1:8787/auth/cli" in text
+    assert "set CLAWBACK_PUBLIC_URL" in text
 
 
 def test_next_steps_lead_to_the_same_nats_and_show_no_login():

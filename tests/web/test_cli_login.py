@@ -36,7 +36,7 @@ async def code_for(house, browser, **fields):
     await browser.log_in(house.token.value)
     page = await browser.send_form("/auth/cli", form_token=await browser.form_token(), **fields)
     assert page.status_code == 200, page.text
-    return page.text.partition("code=&#34;")[2].partition("&#34;")[0]
+    return page.text.partition("<code>echo ")[2].partition(" ")[0]
 
 
 async def test_without_github_the_page_says_how_to_make_a_token(browser):

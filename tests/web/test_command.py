@@ -69,6 +69,25 @@ async def test_the_command_saves_the_config(house, browser, tmp_path, shell):
     assert welcome["profileId"] == house.profile.id
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_no_process_shows_the_code(house, browser, tmp_path, shell):
+    """Another user of the machine who reads every process's arguments, while the request is made, finds none."""
+    spy = tmp_path / "bin/curl"
+    spy.parent.mkdir()
+    real = shutil.which("curl")
+    spy.write_text(f'#!/bin/sh\ncat /proc/[0-9]*/cmdline 2>/dev/null >"{tmp_path}/seen"\nexec {real} "$@"\n')
+    spy.chmod(0o755)
+    page = await make_code(house, browser)
+    command = read_command(page)
+    code = command.removeprefix("echo ").partition(" ")[0]
+    done = await run(command, tmp_path, shell, PATH=f"{spy.parent}:{os.environ['PATH']}")
+
+    assert done.returncode == 0, done.stderr
+    assert len(code) >= 20
+    assert b"/auth/cli/exchange" in (tmp_path / "seen").read_bytes()
+    assert code.encode() not in (tmp_path / "seen").read_bytes()
+
+
 async def test_a_config_that_was_there_is_kept_beside_the_new_one(house, browser, tmp_path):
     """As private as the new one, whatever it was before."""
     folder = tmp_path / "claude/channels/clawback"
@@ -134,7 +153,7 @@ def test_nothing_but_a_plain_url_gets_into_a_command(build, url):
 def test_the_command_quotes_for_every_shell():
     """Between its single quotes there is none, and nothing that fish takes for an escape."""
     command = build_shell_command("https://clawback.example.com", CODE, local=False)
-    body = command.removeprefix("sh -c '").removesuffix("'")
+    body = command.removeprefix(f"echo {CODE} | sh -c '").removesuffix("'")
 
     assert "'" not in body
     assert "\\\\" not in body

@@ -100,6 +100,18 @@ def read_config(path: Path | None = None) -> PluginConfig:
     return config
 
 
+def saved_fields(path: Path) -> dict[str, Any]:
+    """Read what a config says, field by field: also one that `read_config` refuses for another field of it."""
+    found = _existing_fields(path)
+    good = {}
+    for field in msgspec.structs.fields(PluginConfig):
+        try:
+            good[field.encode_name] = msgspec.convert(found[field.encode_name], field.type)
+        except (KeyError, msgspec.ValidationError):
+            continue  # it is not there, or broken: whoever writes the file says it anew
+    return good
+
+
 def write_config(config: PluginConfig, path: Path | None = None) -> Path:
     """
     Replace the config file atomically with mode 0600, keeping fields that this version does not know.

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from clawback.accounts.profiles import check_profile_name, ensure_profile
 from clawback.accounts.tokens import MadeToken, SeenToken, Tokens, check_label
 from clawback.accounts.vault import load_vault
-from clawback.errors import NotFound
+from clawback.errors import ConfigError, NotFound
 from clawback.fabric.auth import NatsAuth
-from clawback.fabric.embedded import EmbeddedNats, is_running, read_auth
+from clawback.fabric.embedded import EmbeddedNats, has_store, is_running, read_auth
 from clawback.fabric.streams import Fabric
 from clawback.model import Profile, Scheme, Source
 from clawback.settings import ServerSettings
@@ -110,6 +111,27 @@ def nats_auth(settings: ServerSettings) -> NatsAuth:
     return read_auth(settings.data_dir)
 
 
+def check_store(data_dir: Path) -> None:
+    """
+    Check that a server keeps its data here, and make nothing.
+
+    Raises:
+        ConfigError: no server ever ran on this directory; says what is there.
+    """
+    if has_store(data_dir):
+        return
+    try:
+        names = sorted(each.name for each in data_dir.iterdir())
+        found = f"holds {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "is empty"  # noqa: PLR2004 -- enough to recognise it
+    except OSError as error:
+        found = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    raise ConfigError(
+        f"no server keeps its data in {data_dir.absolute()}, which {found}: name the directory of the server with"
+        " --data-dir (CLAWBACK_DATA_DIR), or its NATS with --nats-url; a new server makes its own at the first"
+        " `clawback serve`. In a container, run this command inside it"
+    )
+
+
 async def _find_profile(registry: Registry, name: str) -> Profile:
     profile = await registry.find_profile_named(check_profile_name(name))
     if profile is None:
@@ -141,5 +163,6 @@ async def _open_nats(settings: ServerSettings) -> AsyncIterator[NatsAuth]:
     if settings.nats_url is not None or is_running(settings.data_dir):
         yield nats_auth(settings)
         return
+    check_store(settings.data_dir)
     async with EmbeddedNats(settings.data_dir) as nats:
         yield nats.auth

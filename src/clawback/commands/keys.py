@@ -46,8 +46,8 @@ async def list_keys(settings: ServerSettings) -> list[Key]:
         ConfigError: the keys cannot be read, or there is no NATS to ask.
         Unavailable: NATS does not answer.
     """
-    vault = load_vault(settings.master_key, settings.data_dir)
     async with open_registry(settings) as (registry, _):
+        vault = load_vault(settings.master_key, settings.data_dir)
         seals = count_seals(registry)
     here = [Key(each, seals[each], seals=each == vault.current, here=True) for each in vault.key_ids]
     missing = sorted(set(seals) - set(vault.key_ids))

@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +83,11 @@ def read_auth(data_dir: Path) -> NatsAuth:
         ConfigError: no `clawback serve` ever ran on this directory, or its file cannot be read.
     """
     return _read_credentials(data_dir / "nats" / "credentials.json").auth
+
+
+def has_store(data_dir: Path) -> bool:
+    """Tell whether a nats-server of ours ever kept anything in a data directory."""
+    return any((data_dir / "nats" / name).exists() for name in ("credentials.json", "jetstream"))
 
 
 def is_running(data_dir: Path) -> bool:
@@ -275,6 +281,7 @@ pid_file: {pid_file}
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
+                env=_environment(os.environ),
                 # A Ctrl-C at the terminal is for us: the server goes when what is under way has been stored.
                 start_new_session=True,
                 preexec_fn=dies_with_parent,
@@ -326,6 +333,15 @@ pid_file: {pid_file}
             lines = file.read().decode(errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), f"see {self._log_file}")
         return f"see {self._log_file}"
+
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "GOMAXPROCS", "GOMEMLIMIT")
+"""What nats-server gets of our environment: what Go and the system read, and nothing that is a secret."""
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Build the child's environment: our master keys, passwords and tokens are none of its business."""
+    return {name: own[name] for name in _PASSED_ON if name in own}
 
 
 def _find_binary() -> str:

@@ -49,7 +49,7 @@ from clawback.server.protocols import GuardedHttp, GuardedWebSocket
 from clawback.server.request_log import RequestLog
 from clawback.server.scrape import Scrape, build_metrics
 from clawback.server.site import build_site
-from clawback.server.welcome import next_steps
+from clawback.server.welcome import find_container, next_steps
 from clawback.sessions.dispatcher import Client, Dispatcher, settle_kept_acks
 from clawback.sessions.errands import Errands
 from clawback.sessions.messages import Messages
@@ -459,7 +459,9 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
             open_nats(settings) as auth,
             open_application(settings, auth, traces=traces) as (application, registry),
         ):
-            steps = next_steps(settings, program, first_start=await _ensure_default_profile(registry))
+            container = find_container(os.environ, os.path.exists, socket.gethostname())
+            is_first = await _ensure_default_profile(registry)
+            steps = next_steps(settings, program, first_start=is_first, container=container)
             config = build_config(application, limits, settings.trusted_proxies)
             server = _Server(config, lambda: announce(steps), application.feed.close)
             _spare_collections()

@@ -1,15 +1,16 @@
 """
 The command that a person pastes into a shell to set Claude Code up. Pure.
 
-It carries a code that is good once and for 10 minutes, and no token: what was pasted is in the shell's history and,
-while it runs, in the process list. It fetches the config file with that code, and puts it in place whole and for its
-owner alone.
+It carries a code that is good once and for 10 minutes, and no token: what was pasted is in the shell's history. The
+code goes from the shell's own `echo` through standard input, and never into a process's arguments, which every user of
+the machine can read: the first of them to use it would have the token. The command fetches the config file with the
+code, and puts it in place whole and for its owner alone.
 
 The text is ours but for two things, and those hold nothing that any shell knows: a code of `[a-z0-9]`, and the public
 URL, whose characters the settings restrict. No name of a person is in it.
 
-`sh -c '…'` runs the same in sh, dash, bash, zsh and fish: within single quotes these differ in one thing, that fish
-takes a backslash before a single quote or another backslash for an escape, and neither is in the text.
+`echo … | sh -c '…'` runs the same in sh, dash, bash, zsh and fish: within single quotes these differ in one thing, that
+fish takes a backslash before a single quote or another backslash for an escape, and neither is in the text.
 """
 
 import re
@@ -19,8 +20,9 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
 _CODE = re.compile(r"[a-z0-9]{20,64}")
 
 _SHELL = Template(
-    r"""sh -c 'set -eu
-url="$url" code="$code"
+    r"""echo $code | sh -c 'set -eu
+url="$url"
+read -r code
 file="$${CLAWBACK_CONFIG:-$${CLAUDE_CONFIG_DIR:-$$HOME/.claude}/channels/clawback/config.json}"
 draft="$$file.$$$$"
 give_up() { echo "$$1" >&2; exit 1; }
@@ -29,8 +31,9 @@ command -v curl >/dev/null || give_up "This needs curl: install it, or run: claw
 umask 077
 mkdir -p "$$(dirname "$$file")"
 trap clean EXIT
-curl -gfsS --max-time 30$flags -H "Content-Type: application/json" -o "$$draft" \
--d "{\"code\":\"$$code\"}" "$$url/auth/cli/exchange" ||
+curl -gfsS --max-time 30$flags -H "Content-Type: application/json" -o "$$draft" -d @- "$$url/auth/cli/exchange" <<END ||
+{"code":"$$code"}
+END
 give_up "No config came. A code is good once, for 10 minutes; get another at $$url/auth/cli"
 if [ -f "$$file" ]; then rm -f "$$file.old"; cp "$$file" "$$file.old"; fi
 mv -f "$$draft" "$$file"
