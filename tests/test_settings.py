@@ -94,6 +94,7 @@ def test_the_public_url_defaults_to_where_the_server_listens(data_dir, host, url
         ("spool_max_bytes", "2 GiB", 2 * 1024**3),
         ("max_webhooks_per_second", "0", 0),
         ("max_webhook_burst", "1", 1),
+        ("max_messages_per_minute", "0", 0),
         ("max_connections", "1", 1),
         ("max_connections_per_address", "1000000", 1_000_000),
         ("trusted_proxies", "10.0.0.1", (ip_network("10.0.0.1"),)),

@@ -17,6 +17,12 @@ from msgspec import Struct
 UNTAGGED_NAME = "(untagged)"
 """How the untagged address is written where a name is needed; reserved, so no tag can be it."""
 
+PERSON = "person"
+"""The author of orders that came by a page, the command line or the API."""
+
+SEVERAL_NAME = "(several)"
+"""Sessions that wrote a part each of one order; reserved like the others, so it is no session's own."""
+
 API_NAME = "(api)"
 """Who a message comes from that no session sent; reserved like the other, so no session can pass for it."""
 
@@ -165,7 +171,8 @@ class Source(Record, frozen=True):
     `secrets` are sealed; the current one comes first, behind it those before it that are still accepted for a while.
 
     `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
-    `payload` is which part of a payload its sessions are shown, None for all of it.
+    `payload` is which part of a payload its sessions are shown, None for all of it. `set_by` is whose orders it gives
+    (operations/authors.py), None where that was not recorded.
     """
 
     id: str
@@ -182,6 +189,7 @@ class Source(Record, frozen=True):
     priority: Priority = Priority.NORMAL
     timeout_seconds: int | None = None
     payload: Projection | None = None
+    set_by: str | None = None
 
     def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
         """Return the secrets that are accepted at `now`."""
@@ -193,7 +201,8 @@ class Cron(Record, frozen=True):
     A prompt that becomes an event at the times of a schedule in a zone, or `once`.
 
     It is due at what comes after `since` and after `last_due`, the newest instant that is done with, whether it ran or
-    was skipped. `edition` counts its changes by people: what is armed for another edition does not count.
+    was skipped. `edition` counts its changes by people: what is armed for another edition does not count. `set_by` is
+    whose order its prompt is (operations/authors.py), None where that was not recorded.
     """
 
     id: str
@@ -214,6 +223,7 @@ class Cron(Record, frozen=True):
     edition: int = 1
     last_due: datetime | None = None
     last_run_at: datetime | None = None
+    set_by: str | None = None
 
 
 class Event(Record, frozen=True):
@@ -226,7 +236,8 @@ class Event(Record, frozen=True):
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
-    `payload` is which part of the body a session is shown, None for all of it. `traceparent` says which trace it
+    `payload` is which part of the body a session is shown, None for all of it. `set_by` is who gave the order of a
+    webhook or cron, and `run_by` who had a cron run outside its times. `traceparent` says which trace it
     belongs to, None where nobody traces; it is stored in a header of its own, as is the custom in NATS.
     """
 
@@ -251,6 +262,8 @@ class Event(Record, frozen=True):
     label: str | None = None
     scheduled_at: datetime | None = None
     payload: Projection | None = None
+    set_by: str | None = None
+    run_by: str | None = None
     traceparent: str | None = None
 
 
@@ -340,6 +353,16 @@ class Refusal(Record, frozen=True):
     sender: str = ""
     delivery_id: str | None = None
     passed_over: int = 0
+
+
+def session_author(tag: str | None) -> str:
+    """Name a session as the author of an order."""
+    return f"session:{tag or UNTAGGED_NAME}"
+
+
+def is_foreign(author: str | None, tag: str | None) -> bool:
+    """Whether an order for the session of a tag was given by another session; where nobody recorded it, it was not."""
+    return author not in (None, PERSON, session_author(tag))
 
 
 def random_id(length: int = 20) -> str:

@@ -78,6 +78,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     spool_max_bytes: int = GIB
     max_webhooks_per_second: int = 100
     max_webhook_burst: int = 1_000
+    max_messages_per_minute: int = 20
     max_connections: int = 2_000
     max_connections_per_address: int = 500
     trusted_proxies: tuple[Network, ...] = ()
@@ -326,6 +327,13 @@ SETTINGS = (
         _number(1, 1_000_000),
         "a number from 1 to 1000000",
         "verified webhooks that a source may send at once, after it sent none (default 1000)",
+    ),
+    Setting(
+        "max_messages_per_minute",
+        _number(0, 1_000_000),
+        "a number from 0 to 1000000, where 0 is no limit",
+        "messages, and orders for other sessions, of all sessions of a profile; each server counts for itself"
+        " (default 20)",
     ),
     Setting(
         "max_connections",

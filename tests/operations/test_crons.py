@@ -50,6 +50,7 @@ async def test_a_cron_is_answered_as_the_protocol_says(services, alice):
         "jitterSeconds": 30,
         "nextRunAt": runs[0].astimezone(UTC),
         "nextRuns": answer["nextRuns"],
+        "setBy": "session:deploys",
     }
     assert len(runs) == 3
     assert {run.utcoffset() for run in runs} <= {timedelta(hours=1), timedelta(hours=2)}
@@ -62,7 +63,7 @@ async def test_what_was_not_given_is_the_default(services, alice, charlie):
 
     assert (tagged["sessionTag"], tagged["timezone"]) == ("deploys", "UTC")
     assert set(untagged) == {
-        "id", "schedule", "prompt", "priority", "timezone", "missed", "overlap", "nextRunAt", "nextRuns"
+        "id", "schedule", "prompt", "priority", "timezone", "missed", "overlap", "nextRunAt", "nextRuns", "setBy"
     }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ async def test_a_source_is_answered_as_the_protocol_says(services, alice):
         "eventType": {"header": "X-GitHub-Event", "action": "action"},
         "sessionTag": "reviews",
         "priority": "priority",
+        "setBy": "session:deploys",
         "url": f"https://hooks.example.com/base/webhooks/{profile.webhook_id}/github",
     }
     assert answer["id"].startswith("src_")
@@ -107,7 +108,7 @@ async def test_what_was_not_given_is_left_out(services, charlie):
     """No nulls where the protocol has optional fields; an untagged caller's source has no tag."""
     answer = await perform(services, charlie, github())
 
-    assert set(answer) == {"id", "slug", "type", "priority", "url"}
+    assert set(answer) == {"id", "slug", "type", "priority", "setBy", "url"}
     assert answer["priority"] == "normal"
 
 

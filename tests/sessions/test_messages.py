@@ -326,11 +326,17 @@ async def test_messages_to_everybody_go_on_after_a_kill_of_nats(fresh_natsd, tmp
     assert event["meta"]["broadcast"] == "true"
 
 
-async def test_one_session_sends_so_many_messages_a_minute(servers, token):
-    """The next is refused with the rule and the time to wait; another session is not concerned."""
+async def test_the_sessions_of_a_profile_send_so_many_messages_a_minute(servers, token, fabric):
+    """The next is refused with the rule and the time to wait, whatever its tag; another profile is not concerned."""
+    other = await make_token(fabric)
     async with joined(servers[0], token, "chatty") as chatty, joined(servers[0], token, "calm") as calm:
-        for _ in range(PER_MINUTE):
-            await chatty.tell("*")
-        with pytest.raises(Refused, match=r"chatty has sent 20 messages within a minute.*accepted in [123] s"):
-            await chatty.tell("away")
-        assert await calm.tell("away") == {"sent": 0, "queued": 1}
+        for number in range(PER_MINUTE):
+            await (chatty, calm)[number % 2].tell("*")
+        for peer in (chatty, calm):
+            with pytest.raises(Refused, match=r"sessions of this profile have sent 20 .* is accepted in [123] s"):
+                await peer.tell("away")
+        async with joined(servers[0], token, "new-tag") as disguised:
+            with pytest.raises(Refused, match="accepted in"):
+                await disguised.tell("away")
+        async with joined(servers[0], other, "chatty") as stranger:
+            assert await stranger.tell("away") == {"sent": 0, "queued": 1}

@@ -11,7 +11,7 @@ from clawback import wire
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import Ask
 from clawback.api.requests import Body
-from clawback.api.sources import Tag
+from clawback.api.sources import SetBy, Tag
 from clawback.model import Missed, Overlap, Priority
 from clawback.operations.crons import MAX_JITTER_SECONDS, MAX_LABEL_CHARACTERS
 
@@ -41,6 +41,7 @@ class Cron(Answer, frozen=True):
     next_run_at: datetime | UnsetType = UNSET
     next_runs: Annotated[list[str], Meta(description="The next three, none while paused")] | UnsetType = UNSET
     last_run_at: datetime | UnsetType = UNSET
+    set_by: SetBy | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 

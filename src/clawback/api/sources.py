@@ -27,6 +27,7 @@ Routes = Annotated[
 ]
 Tag = Annotated[str, Meta(description="The session whose events these are; empty or (untagged): without a tag")]
 Secret = Annotated[str, Meta(max_length=MAX_SECRET_BYTES, description="What the sender signs with")]
+SetBy = Annotated[str, Meta(description="Whose order it gives: person, or session: and the tag of a session")]
 Payload = Annotated[
     str | tuple[str, ...],
     Meta(description="Which part of a payload sessions are shown: full (default), compact, or 1 to 50 dotted paths"),
@@ -60,6 +61,7 @@ class Source(Answer, frozen=True):
     payload: str | list[str] | UnsetType = UNSET
     old_secret_until: datetime | UnsetType = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
+    set_by: SetBy | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 

@@ -25,7 +25,18 @@ import msgspec
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
-from clawback.model import Address, Cron, Event, EventState, HistoryRecord, Origin, Overlap, derive_event_id, new_id
+from clawback.model import (
+    Address,
+    Cron,
+    Event,
+    EventState,
+    HistoryRecord,
+    Origin,
+    Overlap,
+    derive_event_id,
+    is_foreign,
+    new_id,
+)
 from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
 from clawback.schedules.missed import choose_late
 from clawback.store import later
@@ -42,6 +53,7 @@ EDITION_HEADER = "Clawback-Edition"
 
 MISSED = "missed"
 OVERLAP = "overlap"
+MESSAGES_OFF = "messages_off"
 """The reasons of skipped runs."""
 
 STORE_SECONDS = 5.0
@@ -153,16 +165,16 @@ class Crons:
             await later.disarm(self._fabric, KIND, profile_id, cron_id)
         return removed
 
-    async def run_now(self, cron: Cron) -> str:
+    async def run_now(self, cron: Cron, run_by: str) -> str:
         """
-        Store an event of a cron at once, whatever its schedule, and return its id.
+        Store an event of a cron at once, whatever its schedule, and return its id; `run_by` is who asked.
 
         Raises:
             QueueFull: its line is full.
             Unavailable: not known to be stored.
         """
         event_id = new_id("evt")
-        await self._store(cron, event_id, self.now().replace(microsecond=0), delivery_id=None)
+        await self._store(cron, event_id, self.now().replace(microsecond=0), delivery_id=None, run_by=run_by)
         return event_id
 
     def upcoming(self, cron: Cron) -> list[datetime]:
@@ -252,8 +264,17 @@ class Crons:
             await self._registry.delete_cron(cron.profile_id, cron.id)
 
     async def _run(self, cron: Cron, due: datetime) -> bool:
-        """Store the event of a due instant; False where it is skipped because an earlier one has not ended."""
+        """
+        Store the event of a due instant; False where it is skipped.
+
+        It is, while an earlier one has not ended or where another session set the cron for one that takes no messages.
+        """
         event_id = self._event_id(cron, due)
+        if is_foreign(cron.set_by, cron.tag) and await self._registry.quiet_among(cron.profile_id, [cron.tag]):
+            await self._skip(
+                cron, due, MESSAGES_OFF, f"due at {stamp(due)}, set by another session, and its session takes none"
+            )
+            return False
         if cron.overlap is Overlap.SKIP:
             waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id) - {event_id}
             if waiting:
@@ -266,7 +287,9 @@ class Crons:
             )
         return True
 
-    async def _store(self, cron: Cron, event_id: str, due: datetime, *, delivery_id: str | None) -> bool:
+    async def _store(
+        self, cron: Cron, event_id: str, due: datetime, *, delivery_id: str | None, run_by: str | None = None
+    ) -> bool:
         event = Event(
             id=event_id,
             origin=Origin.CRON,
@@ -276,6 +299,8 @@ class Crons:
             cron_id=cron.id,
             label=cron.label,
             scheduled_at=due,
+            set_by=cron.set_by,
+            run_by=run_by,
         )
         address = Address(cron.profile_id, cron.tag)
         maker = subjects.cron_maker(cron.id)

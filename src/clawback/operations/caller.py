@@ -54,6 +54,9 @@ class Outcome(Protocol):
 class Messenger(Protocol):
     """What the operations need of messages between sessions; sessions/messages.py has it."""
 
+    def count(self, sender: Address) -> None:
+        """Count one message against what the sender's profile may send."""
+
     async def send(self, sender: Address, tags: Collection[str | None], content: str, priority: Priority) -> Outcome:
         """Store a message for sessions by their tags, for each of them or for none."""
 
@@ -75,8 +78,8 @@ class Scheduler(Protocol):
     async def delete(self, profile_id: str, cron_id: str) -> bool:
         """Delete a cron; False where there is none."""
 
-    async def run_now(self, cron: Cron) -> str:
-        """Store an event of a cron at once and return its id."""
+    async def run_now(self, cron: Cron, run_by: str) -> str:
+        """Store an event of a cron at once, for whoever asked, and return its id."""
 
     def upcoming(self, cron: Cron) -> list[datetime]:
         """List the next instants at which a cron is due."""

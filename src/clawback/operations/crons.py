@@ -11,6 +11,7 @@ from clawback.errors import NotFound, Rejected
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Cron, Missed, Overlap, Priority, new_id
 from clawback.operations import source_rules as rules
+from clawback.operations.authors import check_order, choose_author, cron_is_whole, name_caller
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile
 from clawback.schedules import parse_expression, parse_zone
 
@@ -44,8 +45,10 @@ async def create_cron(services: Services, caller: Caller, request: wire.CronCrea
         missed=request.missed or Missed.LATEST,
         overlap=request.overlap or Overlap.QUEUE,
         jitter_seconds=check_jitter(request.jitter_seconds or 0),
+        set_by=name_caller(caller),
     )
     cron = msgspec.structs.replace(cron, **check_times(request.schedule, request.once, zone, now))
+    await check_order(services, caller, cron.tag)
     await services.crons.create(cron)
     log.info("cron created", extra={"action": "cron_created", "profile": caller.profile_id, "cron": cron.id})
     return _answer(services, cron)
@@ -79,7 +82,12 @@ async def update_cron(services: Services, caller: Caller, request: wire.CronUpda
     if not changes and not retimed:
         raise Rejected("nothing to change: give at least one field besides cronId")
 
+    known = await _find(services, caller, request.cron_id)
+    await check_order(services, caller, known.tag, changes.get("tag", known.tag))
+
     def change(cron: Cron) -> Cron:
+        author = choose_author(cron.set_by, name_caller(caller), whole=cron_is_whole(changes, cron))
+        cron = msgspec.structs.replace(cron, set_by=author)
         times = {}
         if retimed:
             zone = request.timezone or cron.timezone
@@ -135,10 +143,16 @@ async def run_cron_now(services: Services, caller: Caller, request: wire.CronRun
         QueueFull: its line is full.
         Unavailable: not known to be stored.
     """
-    cron = await services.registry.find_cron(caller.profile_id, request.cron_id)
+    cron = await _find(services, caller, request.cron_id)
+    await check_order(services, caller, cron.tag)
+    return _answer(services, cron) | {"eventId": await services.crons.run_now(cron, name_caller(caller))}
+
+
+async def _find(services: Services, caller: Caller, cron_id: str) -> Cron:
+    cron = await services.registry.find_cron(caller.profile_id, cron_id)
     if cron is None:
-        raise NotFound(f"there is no cron {request.cron_id[:80]!a}; cron_list shows those there are")
-    return _answer(services, cron) | {"eventId": await services.crons.run_now(cron)}
+        raise NotFound(f"there is no cron {cron_id[:80]!a}; cron_list shows those there are")
+    return cron
 
 
 async def list_crons(services: Services, caller: Caller, _request: wire.CronList) -> list[dict[str, Any]]:
@@ -249,6 +263,7 @@ def _answer(services: Services, cron: Cron) -> dict[str, Any]:
         "paused": cron.paused or None,
         "nextRunAt": upcoming[0] if upcoming else None,
         "lastRunAt": cron.last_run_at,
+        "setBy": cron.set_by,
     }
     # By the clock of the zone, so that a wrong zone shows.
     runs = [due.astimezone(zone).isoformat() for due in upcoming]

@@ -14,6 +14,7 @@ from clawback.errors import NotFound, Rejected, SecretUnreadable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import Refusal, Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
+from clawback.operations.authors import check_order, choose_author, name_caller
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile, webhook_base_url
 
 log = logging.getLogger("clawback.operations")
@@ -24,7 +25,8 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
     Make a source; the answer has its secret only if the server made it, this once.
 
     Raises:
-        Rejected: a field is wrong; the text has the rule.
+        Rejected: a field is wrong; the text has the rule. Or another session takes no orders from this one.
+        RateLimited: too many orders for other sessions.
         Conflict: the slug is taken.
         Unavailable: not known to be stored.
     """
@@ -45,8 +47,10 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         priority=rules.check_priority(request.priority, scheme),
         timeout_seconds=None if request.timeout_seconds is None else rules.check_timeout(request.timeout_seconds),
         payload=rules.check_payload(request.payload, scheme),
+        set_by=name_caller(caller),
     )
     profile = await find_profile(services, caller)
+    await check_order(services, caller, source.tag)
     if secret is not None:
         source = msgspec.structs.replace(source, secrets=(_seal(services.vault, source, secret),))
     await services.registry.create_source(source)
@@ -113,7 +117,8 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     the server made it, this once.
 
     Raises:
-        Rejected: a field is wrong, or nothing is given.
+        Rejected: a field is wrong, or nothing is given. Or another session takes no orders from this one.
+        RateLimited: too many orders for other sessions.
         NotFound: the profile has no such source.
         RecordUnreadable: there is nothing to change that could be read.
         Unavailable: not known to be stored.
@@ -131,9 +136,14 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     if rotated:
         secret = rules.choose_secret(known.scheme, request.secret, generate=generate, random_bytes=os.urandom)
     now = datetime.now(UTC)
+    if _ORDER & changes.keys():
+        await check_order(services, caller, known.tag, changes.get("tag", known.tag))
 
     def change(source: Source) -> Source:
         secrets = source.secrets
+        if _ORDER & changes.keys():
+            author = choose_author(source.set_by, name_caller(caller), whole=_is_whole(changes, source))
+            source = msgspec.structs.replace(source, set_by=author)
         if secret is not None:
             former = _former_secrets(services.vault, source, secret, now, now + timedelta(seconds=overlap_s))
             secrets = (_seal(services.vault, source, secret), *former)
@@ -147,6 +157,15 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     )
     answer = _answer(source, webhook_base_url(services, profile), now)
     return answer | {"secret": secret} if generate else answer
+
+
+_ORDER = frozenset({"skill", "routes", "event_type", "tag", "priority"})
+"""What decides which order a source gives, to whom, and how urgently. All else changes what it reads and accepts."""
+
+
+def _is_whole(changes: dict[str, Any], source: Source) -> bool:
+    """Whether these changes bring every order that the source has then."""
+    return ("skill" in changes or not source.skill) and ("routes" in changes or not source.routes)
 
 
 def _changes(request: wire.SourceUpdate, scheme: Scheme) -> dict[str, Any]:
@@ -243,6 +262,7 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         "priority": source.priority,
         "timeoutSeconds": source.timeout_seconds,
         "payload": rules.write_payload(source.payload),
+        "setBy": source.set_by,
         "oldSecretUntil": max(ends, default=None),
         "url": f"{base_url}/{source.slug}",
     }

@@ -165,7 +165,9 @@ async def open_application(
         settle_journal = partial(
             settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history, traces=traces
         )
-        messages = await _opened(Messages(fabric, events, presence, traces))
+        messages = await _opened(
+            Messages(fabric, events, presence, traces, per_minute=settings.max_messages_per_minute)
+        )
         crons = Crons(fabric, registry, events, history, now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:

@@ -26,7 +26,18 @@ from clawback.fabric import subjects
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.http.allowance import Allowance
-from clawback.model import UNTAGGED_NAME, Address, Event, Origin, Priority, Record, encode_json, new_id, random_id
+from clawback.model import (
+    API_NAME,
+    UNTAGGED_NAME,
+    Address,
+    Event,
+    Origin,
+    Priority,
+    Record,
+    encode_json,
+    new_id,
+    random_id,
+)
 from clawback.sessions.presence import Presence
 from clawback.store.events import EventStore
 from clawback.telemetry.traceparent import parse_traceparent
@@ -35,7 +46,12 @@ if TYPE_CHECKING:
     from clawback.telemetry.tracing import Traces
 
 PER_MINUTE = 20
-"""Messages of one session: enough for a conversation, and two that answer each other for ever do little harm."""
+"""
+Messages of all sessions of a profile, and their orders for other sessions, unless the settings say otherwise.
+
+Enough for a conversation, and two that answer each other for ever do little harm. By profile, since a session chooses
+its tag itself, and as many as it likes.
+"""
 
 MINUTE = 60.0
 
@@ -105,12 +121,21 @@ _decode_tags = msgspec.json.Decoder(list[str | None]).decode
 class Messages:
     """Sends messages of this server's sessions, and takes those to everybody for them. `open` before use."""
 
-    def __init__(self, fabric: Fabric, events: EventStore, presence: Presence, traces: "Traces | None" = None) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        events: EventStore,
+        presence: Presence,
+        traces: "Traces | None" = None,
+        *,
+        per_minute: int = PER_MINUTE,
+    ) -> None:
         self._fabric = fabric
         self._events = events
         self._presence = presence
         self._traces = traces
-        self._allowance = Allowance[Address](PER_MINUTE, PER_MINUTE / MINUTE)
+        # By profile, and whether a person speaks: sessions that are busy keep nobody from speaking to them.
+        self._allowance = Allowance[tuple[str, bool]](per_minute, per_minute / MINUTE) if per_minute else None
         self._inbox = fabric.inbox()
         self._rounds: dict[str, _Round] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,11 +150,11 @@ class Messages:
         Store a message for sessions of the sender's profile, for each of these tags or for none.
 
         Raises:
-            RateLimited: the sender has sent too much in the last minute.
+            RateLimited: the sender's profile has sent too much in the last minute.
             QueueFull: too many messages of the sender wait for one of them.
             Unavailable: not known to be stored.
         """
-        self._count(sender)
+        self.count(sender)
         entries = await self._presence.of_profile(sender.profile_id)
         connected = {entry.address.tag for entry in entries if entry.active}
         now = datetime.now(UTC)
@@ -157,10 +182,10 @@ class Messages:
         Sessions that take no messages are left out.
 
         Raises:
-            RateLimited: the sender has sent too much in the last minute.
+            RateLimited: the sender's profile has sent too much in the last minute.
             Unavailable: NATS did not answer. Some may have it.
         """
-        self._count(sender)
+        self.count(sender)
         with nullcontext() if self._traces is None else self._traces.broadcasting(sender) as span:
             trace = None if span is None else span.traceparent
             message = _Broadcast(random_id(), sender, priority, datetime.now(UTC), content, trace)
@@ -190,12 +215,22 @@ class Messages:
             del self._rounds[message.id]
         return Outcome(len(collected.stored), 0, len(expected - collected.stored))
 
-    def _count(self, sender: Address) -> None:
-        wait = self._allowance.take(sender, asyncio.get_running_loop().time())
-        if wait:
+    def count(self, sender: Address) -> None:
+        """
+        Count one message, or one order for another session, against what the sessions of a profile may send.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        allowed = self._allowance
+        if allowed is None:
+            return
+        caller = (sender.profile_id, sender.tag == API_NAME)
+        if wait := allowed.take(caller, asyncio.get_running_loop().time()):
             raise RateLimited(
-                f"not sent: {_name(sender)} has sent {PER_MINUTE} messages within a minute, which is the most it may;"
-                f" the next is accepted in {math.ceil(wait)} s",
+                f"refused: the sessions of this profile have sent {allowed.burst} messages and orders to other sessions"
+                f" within a minute, which is the most they may (max_messages_per_minute); the next is accepted in"
+                f" {math.ceil(wait)} s",
                 wait,
             )
 

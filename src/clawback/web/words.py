@@ -32,6 +32,7 @@ REASONS = {
     "unreadable": "it cannot be read",
     "no_route": "no route of its source matches",
     "missed": "nothing was up when it was due",
+    "messages_off": "another session set it, and this one takes no messages",
     "overlap": "an earlier run had not ended",
 }
 

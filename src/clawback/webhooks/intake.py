@@ -94,6 +94,7 @@ def take(
             encoding=None if request.is_utf8 else "base64",
             allowed_seconds=source.timeout_seconds,
             payload=source.payload,
+            set_by=source.set_by,
         )
     )
 
