@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench faults chaos fuzz claude browser lock clean
+.PHONY: run test pythons lint types bench faults chaos fuzz claude browser lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
@@ -11,6 +11,10 @@ run: $(VENV)/.ready
 # Most of a test's time is waiting, for a disk or a process. Two at once are as many as two cores take.
 test: lint types
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+# Compiles, imports and serves with every Python >= 3.11 of this machine.
+pythons:
+	$(PYTHON) tests/pythons.py
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -1,32 +1,10 @@
-"""Every source file compiles on each Python that this machine has, from the oldest that is supported to the newest."""
+"""Every source file compiles on each Python that this machine has; `make pythons` also imports and serves."""
 
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-MINORS = range(11, 20)
-COMPILE = """
-import pathlib, sys
-for path in map(pathlib.Path, sys.argv[1:]):
-    for file in sorted(path.rglob("*.py")):
-        compile(file.read_bytes(), str(file), "exec")
-"""
-
-
-def interpreters():
-    """Find `python3.N` on the PATH, and beside it those that pyenv keeps. The one that runs the tests comes first."""
-    found = {f"3.{sys.version_info.minor}": sys.executable}
-    for minor in MINORS:
-        name = f"3.{minor}"
-        kept = sorted(Path.home().glob(f".pyenv/versions/{name}.*/bin/python3"))
-        path = kept[-1] if kept else shutil.which(f"python{name}")
-        if path is not None:
-            found.setdefault(name, str(path))
-    return found
+from pythons import COMPILE, ROOT, interpreters
 
 
 @pytest.mark.parametrize(("name", "python"), interpreters().items())
