@@ -10,7 +10,7 @@ import pytest
 from clawback.accounts.profiles import ensure_profile
 from clawback.crons import firing
 from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, Crons, next_run, stamp
-from clawback.errors import Unavailable
+from clawback.errors import Rejected, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Cron, EventState, Missed, Overlap, Priority, new_id, random_id
@@ -433,3 +433,89 @@ async def at_least(room, crons, number):
 def test_a_stamp_is_utc():
     """It is part of ids, so it must not depend on how an instant is written."""
     assert stamp(datetime.fromisoformat("2031-03-03T13:00:00+01:00")) == "2031-03-03T12:00:00Z"
+
+
+# --- one bad cron ---------------------------------------------------------------------------------------------------
+
+
+END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+async def spoil(room, **fields):
+    """Store a record that no server of today would, as an older one did."""
+    cron = Cron(
+        id=new_id("crn"),
+        profile_id=room.profile_id,
+        created_at=room.clock.now,
+        since=room.clock.now,
+        prompt="Tidy up.",
+        **{"timezone": "UTC", **fields},
+    )
+    await room.registry.create_cron(cron)
+    return cron
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"once": END_OF_TIME, "jitter_seconds": 3600},
+        {"once": END_OF_TIME},
+        {"once": datetime(2300, 1, 1, tzinfo=UTC)},
+        {"schedule": "0 0 31 2 *"},
+        {"schedule": "nonsense"},
+        {"schedule": "* * * * *", "timezone": "Mars/Olympus"},
+    ],
+)
+async def test_a_cron_that_cannot_be_armed_stops_no_other(room, fields):
+    """The server starts, the others are armed, and the one is named with its reason."""
+    bad = [await spoil(room, **fields) for _ in range(2)]
+    good = await spoil(room, schedule="* * * * *")
+    await room.crons.open()
+
+    assert await room.armed(good) == NOON + MINUTE
+    for cron in bad:
+        assert await room.armed(cron) is None
+        assert room.crons.why_aside(cron)
+    await room.crons.delete(room.profile_id, bad[0].id)
+    assert room.crons.why_aside(bad[0]) is None
+
+
+async def test_a_bug_that_one_cron_meets_stops_no_other(room, monkeypatch):
+    """Whatever it raises."""
+    bad, good = await spoil(room, schedule="0 1 * * *"), await spoil(room, schedule="* * * * *")
+    find = firing.next_run
+
+    def fail_for_one(cron):
+        if cron.id == bad.id:
+            raise ZeroDivisionError
+        return find(cron)
+
+    monkeypatch.setattr(firing, "next_run", fail_for_one)
+    await room.crons.reconcile()
+
+    assert await room.armed(good) == NOON + MINUTE
+    assert room.crons.why_aside(bad) == firing.UNKNOWN
+
+
+async def test_nothing_is_stored_that_cannot_be_armed(room):
+    """Neither made nor changed to it."""
+    for once in (END_OF_TIME, NOON + timedelta(days=3660)):
+        with pytest.raises(Rejected):
+            await room.make(schedule=None, once=once, jitter_seconds=3600)
+    cron = await room.make(schedule=None, once=NOON + timedelta(days=3600), jitter_seconds=3600)
+    with pytest.raises(Rejected):
+        await room.crons.change(room.profile_id, cron.id, lambda each: replaced(each, once=END_OF_TIME))
+
+    assert [each.once for each in room.registry.list_crons(room.profile_id)] == [cron.once]
+    assert await room.armed(cron) == cron.once
+
+
+@pytest.mark.parametrize("fields", [{"once": END_OF_TIME}, {"once": NOON + timedelta(days=2)}])
+async def test_what_nats_publishes_before_its_time_does_not_run(room, fields):
+    """NATS takes a time after 2262 for one that has passed, and its clock may be ahead."""
+    cron = await spoil(room, **fields)
+    with suppress(Rejected):
+        await room.crons.fire(room.due(cron, cron.once))
+
+    assert await room.runs(cron) == []
+    assert await room.registry.find_cron(room.profile_id, cron.id) == cron

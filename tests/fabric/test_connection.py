@@ -468,6 +468,32 @@ async def test_listeners_run_in_order_after_the_layout_until_they_succeed(fresh_
     assert "planted bug" in caplog.text
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("planted bug"), Unavailable("planted"), OverflowError("planted")])
+async def test_a_listener_that_never_succeeds_stops_none_behind_it(fresh_natsd, fresh_fabric, failure):
+    """They run, it is tried again, and whoever looks is told."""
+    failing, ran = [failure], []
+
+    async def first() -> None:
+        if failing:
+            raise failing[0]
+
+    async def second() -> None:
+        ran.append("second")
+
+    fresh_fabric.on_reconnect(first)
+    fresh_fabric.on_reconnect(second)
+    fresh_natsd.restart()
+    await eventually(lambda: ran, 10.0)
+    await eventually(lambda: fresh_fabric.unrecovered is not None, 10.0)
+    told = fresh_fabric.unrecovered
+    failing.clear()
+    await eventually(lambda: fresh_fabric.unrecovered is None, 10.0)
+
+    assert ran == ["second"]
+    assert told is not None
+    assert told.startswith("1 parts are not yet as they were")
+
+
 async def test_a_loss_while_catching_up_begins_again(fresh_natsd, fresh_fabric):
     """A listener that is in the way when the connection is lost once more runs again on the next one."""
     generations: list[int] = []

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -10,10 +11,12 @@ from websockets.exceptions import InvalidStatus
 
 import senders
 from clawback import __version__, wire
+from clawback.model import Cron, new_id
 from clawback.server import app
 from clawback.server.welcome import find_container, next_steps
 from clawback.settings import ServerSettings
 from clawback.store.lines import Lines
+from clawback.store.registry import Registry
 from counting import counted
 from houses import House, Peer
 from waiting import eventually
@@ -79,6 +82,40 @@ async def test_readyz_is_red_when_nats_answers_nothing(fresh_natsd, tmp_path):
 
     assert answer.status_code == 503
     assert "did not answer" in answer.json()["reason"]
+
+
+async def test_an_installation_with_a_cron_of_the_end_of_time_starts(fresh_natsd, tmp_path):
+    """An older server stored it; webhooks, sessions and other crons do not know, and whoever looks is told."""
+    now = datetime.now(UTC)
+    async with House.open(fresh_natsd, tmp_path) as house:
+        registry = await Registry.open(house.fabric)
+        for schedule, once in ((None, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)), ("* * * * *", None)):
+            await registry.create_cron(
+                Cron(
+                    id=new_id("crn"),
+                    profile_id=house.profile.id,
+                    created_at=now,
+                    since=now,
+                    prompt="Tidy up.",
+                    timezone="Asia/Tokyo",
+                    schedule=schedule,
+                    once=once,
+                    jitter_seconds=3600 if once else 0,
+                )
+            )
+        server = await house.start()
+        async with httpx.AsyncClient(base_url=server.url) as web:
+            answer = await web.get("/readyz")
+            metrics = (await web.get("/metrics")).text
+        session = await house.connect(server)
+        listed = (await session.ask("cron_list"))["data"]
+        refused = await session.ask("cron_create", once="9999-12-31T23:59:59Z", jitterSeconds=3600, prompt="Tidy up.")
+
+    assert answer.status_code == 200
+    assert answer.json()["aside"].startswith("set aside, while all else goes on: 1 of kind cron;")
+    assert 'clawback_set_aside{kind="cron"} 1.0' in metrics
+    assert sorted(each.get("disabled", False) for each in listed) == [False, True]
+    assert "accepted is a time within 10 years" in refused["error"]
 
 
 async def test_the_description_of_the_api_is_there(web):

@@ -7,8 +7,8 @@ import pytest
 
 from clawback.errors import BadPayload
 from clawback.fabric import streams, subjects
-from clawback.model import Address, Event, EventState, Held, Origin, Priority, new_id, random_id
-from clawback.store.events import EventStore
+from clawback.model import Address, Event, EventState, Held, Origin, Priority, encode_json, new_id, random_id
+from clawback.store.events import DEFERRED, EVENT_HEADER, LINE_HEADER, EventStore
 from clawback.store.inventory import START, Inventory
 from clawback.store.later import Due
 from clawback.store.ledger import Ledger
@@ -239,3 +239,24 @@ async def test_a_reader_goes_on_where_a_page_ended(fabric, events, inventory, ad
     assert len(whole) == 8
     assert paged == whole
     assert await inventory.oldest(address.profile_id, limit=3, seen=START.after(whole)) == []
+
+
+async def test_what_a_stranger_published_hides_nothing(fabric, events, inventory, address):
+    """Subjects that are none of ours, with an event in them or not; in line, out of line and among the dead."""
+    waiting, dead = await store(events, address), an_event()
+    await events.bury(address, dead, b"", reason="crash_loop")
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    header = {EVENT_HEADER: encode_json(an_event()).decode()}
+    line = subjects.event_subject(shard, address, Priority.NORMAL, MAKER)
+    for headers in (header, {}):
+        await fabric.publish(f"evt.{shard}.{address.profile_id}.what", b"", headers=headers)
+        await fabric.publish(f"dead.{address.profile_id}.what", b"", headers=headers)
+        for name, ticket in (("a", {}), ("b", {LINE_HEADER: line})):
+            subject = subjects.later_subject(DEFERRED, address.profile_id, name)
+            await fabric.publish(subject, b"", headers=headers | ticket)
+    listed = await inventory.oldest(address.profile_id, limit=100)
+    lanes = await inventory.lanes(address.profile_id, first=5, most=5)
+
+    assert [item.event_id for item in listed] == [waiting, dead.id]
+    assert [item.event_id for lane in lanes for item in lane.first] == [waiting]
+    assert await inventory.find(address.profile_id, new_id("evt")) is None

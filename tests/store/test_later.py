@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clawback.errors import BadPayload, Unavailable
+from clawback.errors import BadPayload, QueueFull, Rejected, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import random_id
 from clawback.store import later
 from clawback.store.later import Relay, arm, armed_for, disarm
+from clawback.telemetry.aside import Aside
 from waiting import eventually
 
 KIND = "test"
@@ -287,3 +288,72 @@ def test_every_name_stays_one_token():
     )
     with pytest.raises(ValueError, match="not the subject"):
         subjects.parse_due_subject("later.at.event.p.evt_a")
+
+
+async def pending_acks(fabric):
+    """How many messages NATS has given out and not heard of."""
+    info = await fabric.api(f"CONSUMER.INFO.{later.STREAM}.{later.CONSUMER}", {})
+    return info["num_ack_pending"]
+
+
+@pytest.mark.parametrize("failure", [QueueFull("full"), RuntimeError("a bug"), Rejected("not now"), None])
+async def test_what_nobody_can_take_stops_nothing_else(fresh_fabric, monkeypatch, failure):
+    """More of it than NATS gives out at a time, of a profile, or of a kind that nobody here knows."""
+    monkeypatch.setattr(later, "AT_WORK", 2)  # so NATS gives out 32
+    aside, taker = Aside(), Taker()
+
+    async def refuse(_):
+        raise failure
+
+    relay = Relay(fresh_fabric, aside)
+    relay.on_due(KIND, taker)
+    if failure is not None:
+        relay.on_due("bad", refuse)
+    for number in range(100):
+        await arm(fresh_fabric, "bad", "p", f"n{number}", soon(-1), b"body", {"X-Mine": "1"})
+    await relay.open()
+    running = asyncio.create_task(relay.run())
+    await eventually(lambda: "100 of kind" in (aside.describe() or ""), timeout=15)
+    await arm(fresh_fabric, KIND, "q", "good", soon(-1), b"", {})
+    await eventually(lambda: taker.taken)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    kept = await fresh_fabric.get(later.STREAM, subject=subjects.later_subject("bad", "p", "n99"))
+
+    assert (kept.data, kept.headers["X-Mine"]) == (b"body", "1")
+    assert timedelta(seconds=10) < armed_for(kept.headers) - datetime.now(UTC) <= timedelta(seconds=30)
+    assert "100 of kind message that came due" in aside.describe()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_taken_in_the_end_is_no_more_set_aside(fresh_fabric):
+    """Nothing is lost of it, and nothing stays behind."""
+    aside, taker = Aside(), Taker(QueueFull("full"), QueueFull("full"))
+    relay = Relay(fresh_fabric, aside)
+    relay.on_due(KIND, taker)
+    await relay.open()
+    running = asyncio.create_task(relay.run())
+    await arm(fresh_fabric, KIND, "p", "a", soon(-1), b"body", {"X-Mine": "1"})
+    await eventually(lambda: len(taker.taken) == 3)
+    await eventually(lambda: is_empty(fresh_fabric))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert taker.taken == [("p", "a", b"body", "1")] * 3
+    assert aside.describe() is None
+    assert await pending_acks(fresh_fabric) == 0
+
+
+async def test_a_time_that_nats_cannot_count_to_is_refused(fresh_fabric):
+    """It would be published at once."""
+    for year in (2263, 9999):
+        with pytest.raises(Rejected, match="nothing can be armed"):
+            await arm(fresh_fabric, KIND, "p", "a", datetime(year, 1, 1, tzinfo=UTC), b"", {})
+
+
+async def test_what_is_armed_is_named_whatever_else_is_in_the_stream(fresh_fabric):
+    """Somebody may have published there by hand."""
+    await fresh_fabric.publish(f"later.at.{KIND}.p.a.b.c", b"")
+    await arm(fresh_fabric, KIND, "p", "a", soon(3600), b"", {})
+
+    assert await later.pending(fresh_fabric, KIND) == {("p", "a")}

@@ -170,6 +170,32 @@ async def test_a_damaged_file_holds_nothing_up(house, caplog):
     assert [record.levelno for record in caplog.records if "set aside" in record.message] == [logging.CRITICAL]
 
 
+async def test_a_bug_that_one_sources_event_meets_holds_up_no_other(house, monkeypatch):
+    """It stays, and is tried again."""
+    spool, bugs = house.spool(), [RuntimeError("planted")]
+    for number, name in enumerate("ab"):
+        await spool.put(house.event(name, number))
+    store = house.events.store
+
+    async def store_or_fail(address, event, *arguments, **options):
+        if bugs and event.id == "evt_a":
+            raise bugs[0]
+        return await store(address, event, *arguments, **options)
+
+    monkeypatch.setattr(house.events, "store", store_or_fail)
+    async with draining(spool):
+        await eventually(lambda: came(house, [b"b"]))
+        bugs.clear()
+        await eventually(lambda: came(house, [b"b", b"a"]))
+
+    assert house.files() == []
+
+
+async def came(house, bodies):
+    """Whether these are in the line."""
+    return await house.stored() == bodies
+
+
 async def test_a_full_spool_takes_nothing(house):
     """Small events take a block each; the refusal names the bound, and what is kept stays."""
     spool = house.spool(max_bytes=3 * BLOCK_BYTES)

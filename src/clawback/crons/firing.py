@@ -22,7 +22,7 @@ from itertools import islice
 
 import msgspec
 
-from clawback.errors import BadPayload, Conflict, NotFound, Rejected
+from clawback.errors import BadPayload, Conflict, NotFound, Rejected, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import (
@@ -44,6 +44,7 @@ from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.registry import Registry
 from clawback.telemetry import metrics
+from clawback.telemetry.aside import Aside
 
 KIND = "cron"
 """What crons are called among what is to be published later."""
@@ -63,6 +64,14 @@ BOOKINGS = 4
 Crons whose next run is settled at a time. Where many are due at once their events come first: sessions wait for those,
 and NATS, which syncs one write of a stream after the other, takes longer for all the rest.
 """
+
+FURTHEST = timedelta(days=3653)
+"""How far off `once` may be. What NATS cannot count to, after 2262, it would publish at once."""
+
+EARLY = timedelta(seconds=1)
+"""How much earlier than it is due something may be published."""
+
+UNKNOWN = "it cannot be armed, for a reason that only the server's log has"
 
 UPCOMING = 3
 """Runs that an answer shows, so that everybody sees what was understood."""
@@ -89,12 +98,14 @@ class Crons:
         events: EventStore,
         history: History,
         *,
+        aside: Aside | None = None,
         now: Callable[[], datetime] = now_utc,
     ) -> None:
         self._fabric = fabric
         self._registry = registry
         self._events = events
         self._history = history
+        self.aside = aside or Aside()
         self.now = now
         self._booking = asyncio.Semaphore(BOOKINGS)
 
@@ -120,22 +131,40 @@ class Crons:
             return
         pending = await later.pending(self._fabric, KIND)
         for cron in crons:
-            if not cron.paused and (cron.profile_id, cron.id) not in pending:
+            if cron.paused or (cron.profile_id, cron.id) in pending:
+                continue
+            try:
+                with contextlib.suppress(Conflict):  # another server starts too
+                    await self._arm(cron, replace=False)
+            except Unavailable:
+                raise
+            except Rejected as error:
+                # What nobody here can arm is one cron that does not run, not a server that does not.
+                self._set_aside(cron, str(error))
+            except Exception:
+                # Nor is a bug that one record meets.
+                log.exception("cron %s cannot be armed", cron.id)
+                self._set_aside(cron, UNKNOWN)
+            else:
                 log.info("cron %s was not armed", cron.id, extra={"action": "cron_armed", "profile": cron.profile_id})
-                try:
-                    with contextlib.suppress(Conflict):  # another server starts too
-                        await self._arm(cron, replace=False)
-                except Rejected as error:
-                    # A schedule that nobody here can read is one cron that does not run, not a server that does not.
-                    log.error("cron %s cannot be armed: %s", cron.id, error, extra={"action": "cron_unreadable"})  # noqa: TRY400 -- the sentence says it
+
+    def why_aside(self, cron: Cron) -> str | None:
+        """Say why a cron cannot be armed and so does not run; None where it can."""
+        return self.aside.reason(KIND, cron.id)
+
+    def _set_aside(self, cron: Cron, reason: str) -> None:
+        if self.aside.put(KIND, cron.id, reason):
+            log.error("cron %s does not run: %s", cron.id, reason, extra={"action": "cron_set_aside"})
 
     async def create(self, cron: Cron) -> None:
         """
         Store a new cron and arm it.
 
         Raises:
+            Rejected: it cannot be armed; nothing is stored.
             Unavailable: not known to be done.
         """
+        self.check_armable(cron)
         await self._registry.create_cron(cron)
         await self._arm_newest(cron)
 
@@ -144,12 +173,18 @@ class Crons:
         Change a cron as a person wants it, and arm it anew.
 
         Raises:
+            Rejected: it could not be armed then; it stays as it was.
             NotFound: the profile has no such cron.
             Unavailable: not known to be done.
         """
-        cron = await self._registry.update_cron(
-            profile_id, cron_id, lambda cron: msgspec.structs.replace(change(cron), edition=cron.edition + 1)
-        )
+
+        def changed(cron: Cron) -> Cron:
+            cron = msgspec.structs.replace(change(cron), edition=cron.edition + 1)
+            if not cron.paused:
+                self.check_armable(cron)
+            return cron
+
+        cron = await self._registry.update_cron(profile_id, cron_id, changed)
         await self._arm_newest(cron)
         return cron
 
@@ -162,8 +197,22 @@ class Crons:
         """
         removed = await self._registry.delete_cron(profile_id, cron_id)
         if removed:
+            self.aside.clear(KIND, cron_id)
             await later.disarm(self._fabric, KIND, profile_id, cron_id)
         return removed
+
+    def check_armable(self, cron: Cron) -> None:
+        """
+        Check that a cron can be armed at all, before it is stored.
+
+        Raises:
+            Rejected: it cannot; the text has the rule.
+        """
+        if cron.once is not None and cron.once > self.now() + FURTHEST:
+            raise Rejected(
+                f"once refused, it is due at {stamp(cron.once)}: accepted is a time within {FURTHEST.days // 365} years"
+            )
+        next_armed(cron)
 
     async def run_now(self, cron: Cron, run_by: str) -> str:
         """
@@ -198,10 +247,14 @@ class Crons:
             first, edition = datetime.fromisoformat(due.headers[DUE_HEADER]), int(due.headers[EDITION_HEADER])
         except (KeyError, ValueError):
             raise BadPayload("it does not say what is due") from None
+        if first.tzinfo is None:
+            raise BadPayload("it does not say in which zone it is due")
         cron = await self._registry.find_cron(due.profile_id, due.name)
         if cron is None or cron.paused:
             return
         if edition == cron.edition and (cron.last_due is None or first > cron.last_due):
+            if not self._is_due(cron, first, due.published_at):
+                return
             if cron.once is not None:
                 await self._fire_once(cron)
                 return
@@ -212,6 +265,25 @@ class Crons:
         async with self._booking:
             with contextlib.suppress(Conflict):  # whoever was given this message too has armed it
                 await self._arm(cron, replace=False)
+
+    def _is_due(self, cron: Cron, first: datetime, published_at: datetime | None) -> bool:
+        """
+        Look whether an instant has come by NATS's clock or ours; False where it never will, and the cron is set aside.
+
+        NATS publishes at once what is too far off for it, and somebody may publish by hand.
+
+        Raises:
+            Rejected: it has not come, and will.
+        """
+        try:
+            self.check_armable(cron)
+            at = first + jitter(cron) - EARLY
+        except (Rejected, OverflowError) as error:
+            self._set_aside(cron, str(error))
+            return False
+        if at > self.now() and (published_at is None or at > published_at):
+            raise Rejected(f"it is not due before {stamp(first)}")
+        return True
 
     async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
         assert cron.schedule is not None, "a cron has a schedule, or a time"
@@ -342,10 +414,10 @@ class Crons:
             cron = await self._registry.find_cron(cron.profile_id, cron.id)
 
     async def _arm(self, cron: Cron, *, replace: bool) -> None:
-        due = next_run(cron)
-        headers = {DUE_HEADER: due.isoformat(), EDITION_HEADER: str(cron.edition)}
-        at = due + jitter(cron)
-        await later.arm(self._fabric, KIND, cron.profile_id, cron.id, at, b"", headers, replace=replace)
+        self.check_armable(cron)
+        headers = {DUE_HEADER: next_run(cron).isoformat(), EDITION_HEADER: str(cron.edition)}
+        await later.arm(self._fabric, KIND, cron.profile_id, cron.id, next_armed(cron), b"", headers, replace=replace)
+        self.aside.clear(KIND, cron.id)
 
     def _event_id(self, cron: Cron, due: datetime) -> str:
         return derive_event_id(self._registry.install.id_key, "cron", cron.profile_id, cron.id, stamp(due))
@@ -358,6 +430,19 @@ def next_run(cron: Cron) -> datetime:
     assert cron.schedule is not None, "a cron has a schedule, or a time"
     after = cron.since if cron.last_due is None else max(cron.since, cron.last_due)
     return next_due(parse_expression(cron.schedule), parse_zone(cron.timezone), after)
+
+
+def next_armed(cron: Cron) -> datetime:
+    """
+    Return when a cron's next run is published, its jitter with it.
+
+    Raises:
+        Rejected: its times cannot be read, or are too far off.
+    """
+    try:
+        return next_run(cron) + jitter(cron)
+    except OverflowError:
+        raise Rejected("it is due at the end of time: give it another time with cron_update, or delete it") from None
 
 
 def jitter(cron: Cron) -> timedelta:

@@ -4,7 +4,8 @@ The connection to NATS: messages, requests and subscriptions, and keeping all of
 nats-py gives up for good on some errors of a server (any `-ERR`, a message that is too large with its headers) and,
 where it reconnects by itself, may store a publish long after its caller was told that it failed. So it never reconnects
 here: a client that is lost is replaced by a new one, whatever the reason, and every subscription is made again. Then
-the listeners of `on_reconnect` run, one after another, each until it succeeds.
+the listeners of `on_reconnect` run, one after another, each until it succeeds. One that fails lets those behind it run
+first, and then has its turn again.
 
 Whoever waits for an answer when the connection is lost is told at once. What was published then is of unknown outcome:
 publish again with the same message id (streams.py).
@@ -43,6 +44,9 @@ MAX_BACKOFF_SECONDS = 0.3
 
 LATE_SECONDS = 0.2
 """A timer that is later than this says that the process had no CPU, and not that NATS is silent."""
+
+OUTAGES = 10
+"""Times in a row that a listener may find NATS away after a reconnect before those behind it run first."""
 
 MAX_SUBJECT_BYTES = 1024
 """nats-server closes a connection over a protocol line of more than 4096 bytes; subjects stay well below."""
@@ -132,6 +136,8 @@ class Connection:
         self._supervisor: asyncio.Task[None] | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self.generation = 0
+        self.unrecovered: str | None = None
+        """What has not come back after a reconnect, as a sentence, once something failed; None where all has."""
 
     # --- the connection's life ------------------------------------------------------------------------------------
 
@@ -274,25 +280,35 @@ class Connection:
 
     async def _catch_up(self) -> None:
         """Restore what is ours and run the listeners. Cancelled where the connection is lost before they are done."""
-        for step in (self._restored, *self._listeners):
-            backoff = Backoff()
-            while not await self._succeeded(step):
-                await backoff.wait()
+        backoff = Backoff()
+        while not await self._succeeded(self._restored):
+            await backoff.wait()
+        left, backoff = [*self._listeners], Backoff()
+        while left := [step for step in left if not await self._succeeded(step, OUTAGES)]:
+            self.unrecovered = f"{len(left)} parts are not yet as they were before NATS was lost: the log says why"
+            await backoff.wait()
+        self.unrecovered = None
 
     async def _restored(self) -> None:
         """Do what comes before the listeners after a reconnect."""
         self._problem = None
 
-    async def _succeeded(self, step: Callable[[], Awaitable[None]]) -> bool:
-        try:
-            await step()
-        except ClawbackError as error:
-            log.warning("after a reconnect to NATS: %s", error)
-        except Exception:
-            # A listener's bug must not end the supervisor: every other room lives by it.
-            log.exception("a listener failed after a reconnect to NATS and will run again")
-        else:
-            return True
+    async def _succeeded(self, step: Callable[[], Awaitable[None]], outages: int = 1) -> bool:
+        """Do a step, again while NATS is what it lacks: then those behind it lack that too, `outages` times at most."""
+        backoff = Backoff()
+        for attempt in range(outages):
+            if attempt:
+                await backoff.wait()
+            try:
+                await step()
+            except ClawbackError as error:
+                log.warning("after a reconnect to NATS: %s", error)
+            except Exception:
+                # A listener's bug must not end the supervisor: every other room lives by it.
+                log.exception("a listener failed after a reconnect to NATS and will run again")
+                return False
+            else:
+                return True
         return False
 
     def _lost_sentence(self) -> str:

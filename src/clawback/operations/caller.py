@@ -84,6 +84,9 @@ class Scheduler(Protocol):
     def upcoming(self, cron: Cron) -> list[datetime]:
         """List the next instants at which a cron is due."""
 
+    def why_aside(self, cron: Cron) -> str | None:
+        """Say why a cron cannot be armed and so does not run; None where it can."""
+
 
 class Errands(Protocol):
     """What the operations need of events that some session holds; sessions/errands.py has it."""

@@ -160,9 +160,14 @@ async def list_crons(services: Services, caller: Caller, _request: wire.CronList
     listed = []
     for cron in services.registry.list_crons(caller.profile_id):
         try:
-            listed.append(_answer(services, cron))
+            reason = None if cron.paused else services.crons.why_aside(cron)
+            listed.append(_answer(services, cron) if reason is None else disabled(cron.id, reason))
         except Rejected as error:
             listed.append(disabled(cron.id, str(error)))
+        except Exception:
+            # One record that meets a bug does not hide the others.
+            log.exception("cron %s cannot be shown", cron.id)
+            listed.append(disabled(cron.id, UNREADABLE))
     return listed + [disabled(each, UNREADABLE) for each in services.registry.unreadable_crons(caller.profile_id)]
 
 

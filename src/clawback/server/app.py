@@ -75,6 +75,7 @@ from clawback.store.registry import Registry
 from clawback.store.room import DiskRoom, NatsRoom, Room
 from clawback.store.stacks import Stacks
 from clawback.store.wakeups import WakeUps
+from clawback.telemetry.aside import Aside
 from clawback.web.cli_login import build_cli_pages, build_exchange_router
 from clawback.web.door import Door
 from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
@@ -168,7 +169,7 @@ async def open_application(
         messages = await _opened(
             Messages(fabric, events, presence, traces, per_minute=settings.max_messages_per_minute)
         )
-        crons = Crons(fabric, registry, events, history, now=now)
+        crons = Crons(fabric, registry, events, history, aside=Aside(), now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
             address = connection.address
@@ -264,6 +265,7 @@ async def open_application(
                 spool=spool,
                 room=room,
                 damage=await _opened(Damage(fabric, shards)),
+                aside=crons.aside,
             )
             yield Application(webhooks, bridge, site, feed), registry
         finally:
@@ -347,7 +349,7 @@ async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:
 
 
 async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:
-    relay = Relay(fabric)
+    relay = Relay(fabric, crons.aside)
     relay.on_due(DEFERRED, events.take_back)
     relay.on_due(CRON, crons.fire)
     await relay.open()

@@ -18,6 +18,7 @@ from clawback.fabric.streams import Fabric
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.store.damage import Damage
 from clawback.store.room import Room
+from clawback.telemetry.aside import Aside
 from clawback.webhooks.spool import Spool
 
 log = logging.getLogger("clawback")
@@ -30,6 +31,7 @@ def build_site(
     spool: Spool | None = None,
     room: Room | None = None,
     damage: Damage | None = None,
+    aside: Aside | None = None,
 ) -> Litestar:
     """
     Build the Litestar application over the server's fabric, with the routers of other rooms.
@@ -48,7 +50,12 @@ def build_site(
     )
     async def readyz() -> Response[dict[str, str]]:
         reason = await fabric.check() or (await room.problem() if room is not None else None)
-        known = {"spool": spool and spool.describe(), "damage": damage and damage.describe()}
+        known = {
+            "spool": spool and spool.describe(),
+            "damage": damage and damage.describe(),
+            "aside": aside and aside.describe(),
+            "recovery": fabric.unrecovered,
+        }
         also = {name: sentence for name, sentence in known.items() if sentence}
         if reason is None:
             return Response({"status": "ready", **also})

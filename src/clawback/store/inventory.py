@@ -187,8 +187,8 @@ class Inventory:
             return Found(_dead_item(dead), dead)
         async for address, stored in self._events.deferred(profile_id):
             event = _event_of(stored)
-            if event is not None and event.id == event_id:
-                return Found(_deferred_item(address, stored, event), stored)
+            if event is not None and event.id == event_id and (item := _deferred_item(address, stored, event)):
+                return Found(item, stored)
         shard = subjects.shard_of(profile_id, self._shards)
         stream = subjects.event_stream(shard)
         held = await self._stacks.held_by_profile(profile_id)
@@ -200,7 +200,8 @@ class Inventory:
         async for stored in self._fabric.walk(stream, subjects.profile_filter(shard, profile_id)):
             event = _event_of(stored)
             if event is not None and event.id == event_id:
-                return Found(_stored_item(stored, event, held.get(stored.sequence)), stored)
+                with suppress(ValueError):  # a stranger's: in no line of ours
+                    return Found(_stored_item(stored, event, held.get(stored.sequence)), stored)
         return None
 
     async def _held(self, address: Address) -> list[Item]:
@@ -236,18 +237,26 @@ class Inventory:
             event = _event_of(stored)
             if event is None:
                 continue  # it becomes a dead letter when its turn comes
-            yield _stored_item(stored, event, held.get(stored.sequence))
+            try:
+                item = _stored_item(stored, event, held.get(stored.sequence))
+            except ValueError:
+                continue  # a stranger's: in no line of ours
+            yield item
 
     async def _deferred(self, profile_id: str, at: Address | None, seen: int) -> AsyncGenerator[Item, None]:
         async for address, stored in self._events.deferred(profile_id, first=seen + 1):
             event = _event_of(stored)
-            if event is not None and at in (None, address):
-                yield _deferred_item(address, stored, event)
+            if event is not None and at in (None, address) and (item := _deferred_item(address, stored, event)):
+                yield item
 
     async def _dead(self, profile_id: str, at: Address | None, seen: int) -> AsyncGenerator[Item, None]:
         subject_filter = subjects.profile_dead_filter(profile_id) if at is None else subjects.address_dead_filter(at)
         async for stored in self._fabric.walk(DEAD_STREAM, subject_filter, first=seen + 1):
-            yield _dead_item(stored)
+            try:
+                item = _dead_item(stored)
+            except ValueError:
+                continue  # a stranger's: no dead letter of ours
+            yield item
 
 
 def _stored_item(stored: Stored, event: Event, holding: Held | None) -> Item:
@@ -257,8 +266,12 @@ def _stored_item(stored: Stored, event: Event, holding: Held | None) -> Item:
     return Item(event.id, state, address, stored.time, event, attempts, held=holding, sequence=stored.sequence)
 
 
-def _deferred_item(address: Address, stored: Stored, event: Event) -> Item:
-    returns_at = armed_for(stored.headers)
+def _deferred_item(address: Address, stored: Stored, event: Event) -> Item | None:
+    """Build what the list says of a deferred event; None where nothing says when it returns: it is a stranger's."""
+    try:
+        returns_at = armed_for(stored.headers)
+    except (KeyError, ValueError):
+        return None
     return Item(
         event.id, EventState.QUEUED, address, stored.time, event, event.attempts, returns_at, sequence=stored.sequence
     )
@@ -273,6 +286,7 @@ def _dead_item(stored: Stored) -> Item:
 
 
 def _event_of(stored: Stored) -> Event | None:
+    """Read the event of a message; None where that cannot be, which is set aside by whoever it is delivered to."""
     try:
         return decode_event_header(stored.headers)
     except BadPayload:

@@ -16,15 +16,16 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from clawback.errors import BadPayload, ClawbackError, NotFound, Unavailable
+from clawback.errors import BadPayload, ClawbackError, Conflict, NotFound, Rejected, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import STATUS, CoreMessage
 from clawback.fabric.layout import SECOND_NS
 from clawback.fabric.streams import Fabric
+from clawback.telemetry.aside import Aside
 
 STREAM = "LATER"
 CONSUMER = "relay"
@@ -58,7 +59,18 @@ RETRY_SECONDS = 1.0
 """Before a message is given again whose handler could not reach NATS."""
 
 PATIENT_RETRY_SECONDS = 30.0
-"""Before one is that cannot be taken as it is: a full line, a damaged record, a bug. People mend those."""
+MAX_RETRY_SECONDS = 600.0
+"""
+Before one is that cannot be taken as it is: a full line, a damaged record, a bug. People mend those. Each time it takes
+twice as long, up to the second.
+"""
+
+MAX_TRIES = 9
+_TRIES = frozenset(str(number) for number in range(MAX_TRIES + 1))
+"""Up to which attempts are counted."""
+
+LAST_YEAR = 2200
+"""NATS counts nanoseconds in 64 bits: what is armed for 2263 or later is published at once."""
 
 ACK_TIMEOUT_SECONDS = 5.0
 
@@ -66,19 +78,31 @@ _PULL = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
 _WANTED = json.dumps({"batch": PULL_MESSAGES, "expires": int(PULL_SECONDS * SECOND_NS)}).encode()
 _EXPIRED = "408"
 
+_ACK_TOKENS = 9
+"""Of the subject that a message is acked on, in its older form."""
+
 _SCHEDULE_HEADER = "Nats-Schedule"
 _TARGET_HEADER = "Nats-Schedule-Target"
+_TRIES_HEADER = "Clawback-Tries"
+
+ASIDE = "message that came due"
+"""What is set aside here is called so."""
 
 log = logging.getLogger("clawback.fabric")
 
 
 class Due(Struct, frozen=True):
-    """A message whose time has come, with the headers and the body it was armed with."""
+    """
+    A message whose time has come, with the headers and the body it was armed with.
+
+    `published_at` is when NATS published it, by its own clock; None where nothing says so.
+    """
 
     profile_id: str
     name: str
     headers: dict[str, str]
     data: bytes
+    published_at: datetime | None = None
 
 
 Handler = Callable[[Due], Awaitable[None]]
@@ -101,10 +125,13 @@ async def arm(
     A time in the past is now. It may be a quarter of a second late.
 
     Raises:
+        Rejected: the time is too far off for NATS.
         Conflict: one is armed already, and `replace` is false.
         Unavailable: not known to be stored; doing it again does no harm.
     """
     utc = at.astimezone(UTC)
+    if utc.year > LAST_YEAR:
+        raise Rejected(f"nothing can be armed for {utc.year}: accepted is a time before the end of {LAST_YEAR}")
     schedule = {
         _SCHEDULE_HEADER: f"@at {utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z",
         _TARGET_HEADER: subjects.due_subject(kind, profile_id, name),
@@ -136,20 +163,45 @@ async def pending(fabric: Fabric, kind: str) -> set[tuple[str, str]]:
     Raises:
         Unavailable: NATS did not answer.
     """
-    found = await fabric.counts(STREAM, subjects.every_later_filter(kind))
-    return {subjects.parse_later_subject(subject)[1:] for subject in found}
+    found = set()
+    for subject in await fabric.counts(STREAM, subjects.every_later_filter(kind)):
+        with contextlib.suppress(ValueError):  # somebody else's
+            found.add(subjects.parse_later_subject(subject)[1:])
+    return found
+
+
+def _read_time(reply: str) -> datetime | None:
+    """Read from the subject that a message is acked on when NATS stored it; None where it does not say."""
+    parts = reply.split(".")
+    # `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<its own>.<time>.<pending>`; the newer form has two before the
+    # stream, and may have one behind.
+    place = 7 if len(parts) == _ACK_TOKENS else 9
+    if parts[:2] != ["$JS", "ACK"] or len(parts) <= place or not parts[place].isdecimal():
+        return None
+    return datetime.fromtimestamp(int(parts[place]) / 1e9, UTC)
+
+
+def _read_tries(headers: Mapping[str, str]) -> int:
+    text = headers.get(_TRIES_HEADER, "")
+    return int(text) if text in _TRIES else 0
 
 
 def armed_for(headers: Mapping[str, str]) -> datetime:
-    """Read when an armed message will be published, from its headers."""
+    """
+    Read when an armed message will be published, from its headers.
+
+    Raises:
+        KeyError, ValueError: it is none of ours.
+    """
     return datetime.fromisoformat(headers[_SCHEDULE_HEADER].removeprefix("@at "))
 
 
 class Relay:
     """This server's share of the relay. Name the handlers, `open`, then keep `run` running."""
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, aside: Aside | None = None) -> None:
         self._fabric = fabric
+        self._aside = aside or Aside()
         self._handlers: dict[str, Handler] = {}
         self._inbox = fabric.inbox()
         self._answers: list[asyncio.Queue[CoreMessage | None]] = []
@@ -214,34 +266,73 @@ class Relay:
         except Unavailable as error:
             # It was neither acked nor given back, so it is given again, here or elsewhere.
             log.debug("the relay is cut off: %s", error)
+        except Exception:
+            # It ends one message's turn, and not the relay of all others.
+            log.exception("the relay failed over what came due at %s, which is given again", message.subject)
 
     async def _handle(self, message: CoreMessage) -> None:
         try:
             kind, profile_id, name = subjects.parse_due_subject(message.subject)
-            handler = self._handlers[kind]
-        except (ValueError, KeyError):
+        except ValueError:
+            log.error("what came due at %s is dropped: no subject of ours", message.subject)  # noqa: TRY400 -- the sentence says it
+            await self._end(message)
+            return
+        due = Due(profile_id, name, message.headers, message.data, _read_time(message.reply))
+        handler = self._handlers.get(kind)
+        if handler is None:
             # A newer server may know what this is.
-            log.warning("nothing here takes what came due at %s", message.subject)
-            await self._give_back(message, PATIENT_RETRY_SECONDS)
+            await self._try_later(message, kind, due, "nothing here takes it")
             return
         try:
             async with self._signs(message):
-                await handler(Due(profile_id, name, message.headers, message.data))
+                await handler(due)
         except BadPayload as error:
             log.error("what came due at %s is dropped: %s", message.subject, error)  # noqa: TRY400 -- the sentence says it
-        except ClawbackError as error:
+        except Unavailable as error:
             log.warning("what came due at %s is tried again: %s", message.subject, error)
-            is_brief = isinstance(error, Unavailable)
-            await self._give_back(message, RETRY_SECONDS if is_brief else PATIENT_RETRY_SECONDS)
+            await self._give_back(message, RETRY_SECONDS)
+            return
+        except ClawbackError as error:
+            await self._try_later(message, kind, due, str(error))
             return
         except Exception:
             # A bug in one handler must not end the relay of the others.
             log.exception("what came due at %s is tried again", message.subject)
-            await self._give_back(message, PATIENT_RETRY_SECONDS)
+            await self._try_later(message, kind, due, "an error of this server: its log has it")
             return
+        self._aside.clear(ASIDE, message.subject)
+        await self._end(message)
+
+    async def _end(self, message: CoreMessage) -> None:
         with contextlib.suppress(NotFound):
             # Not confirmed is given again, which does no harm.
             await self._fabric.request(message.reply, b"+ACK", timeout=ACK_TIMEOUT_SECONDS)
+
+    async def _try_later(self, message: CoreMessage, kind: str, due: Due, reason: str) -> None:
+        """
+        Arm what nobody can take now for a later time, and end it here.
+
+        What is only given back stays among the consumer's unacked messages, of which NATS allows so many: those of one
+        profile or kind would stop all others.
+        """
+        tries = _read_tries(due.headers)
+        seconds = min(PATIENT_RETRY_SECONDS * 2**tries, MAX_RETRY_SECONDS)
+        if self._aside.put(ASIDE, message.subject, reason):
+            log.warning("what came due at %s is tried again in %.0f s: %s", message.subject, seconds, reason)
+        kept = {header: value for header, value in due.headers.items() if not header.startswith("Nats-")}
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        with contextlib.suppress(Conflict):  # something newer is armed in its place
+            await arm(
+                self._fabric,
+                kind,
+                due.profile_id,
+                due.name,
+                at,
+                due.data,
+                kept | {_TRIES_HEADER: str(min(tries + 1, MAX_TRIES))},
+                replace=False,
+            )
+        await self._end(message)
 
     @contextlib.asynccontextmanager
     async def _signs(self, message: CoreMessage) -> AsyncIterator[None]:

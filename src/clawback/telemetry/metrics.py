@@ -59,6 +59,12 @@ NATS_LOST = Gauge(
     ["stream"],
 )
 
+SET_ASIDE = Gauge(
+    "clawback_set_aside",
+    "Items that this server passed over because they cannot be taken, by kind: the log says which and why.",
+    ["kind"],
+)
+
 SPOOLED = Counter("clawback_spooled_total", "Webhooks that were kept on the disk because NATS was away.")
 
 SPOOL_EVENTS = Gauge("clawback_spool_events", "Events in the spool of this server.")

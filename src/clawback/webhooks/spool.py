@@ -238,6 +238,12 @@ class Spool:
                     log.warning("%d events of %s stay in the spool: %s", len(queue), source_id, error)
                 self._stuck[source_id] = type(error)
                 return
+            except Exception as error:
+                # A bug that one event meets keeps those of its source, and no other's.
+                if self._stuck.get(source_id) is not type(error):
+                    log.exception("%d events of %s stay in the spool", len(queue), source_id)
+                self._stuck[source_id] = type(error)
+                return
             self._stuck.pop(source_id, None)
             done = queue.popleft()
             self._kept.discard(done.event_id or "")
