@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from github_standin import TOKEN, Answer
 from processes import CLAWBACK, environment
 from waiting import eventually
@@ -60,7 +60,7 @@ async def test_from_an_empty_browser_to_a_connected_plugin(server, page, tmp_pat
     async with Claude(config, command=[str(CLAWBACK), "channel"], **environment(tmp_path / "home")) as claude:
         text, failed = await claude.call("token_list")
     assert not failed, text
-    assert [(each["label"], each["current"]) for each in json.loads(text)] == [("laptop of Ada", True)]
+    assert [(each["label"], each["current"]) for each in read_list(text)] == [("laptop of Ada", True)]
 
 
 async def test_clawback_login_is_answered_by_the_browser_that_it_opened(server, page, tmp_path, album):

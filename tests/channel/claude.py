@@ -65,6 +65,11 @@ def config_file(directory: Path, remote: str, **fields: Any) -> Path:
     return path
 
 
+def read_list(text: str) -> Any:
+    """Read what stands in the fence of a tool's answer."""
+    return json.loads(text.partition("-----\n")[2].rpartition("\n-----END DATA")[0])
+
+
 def environment(config: Path) -> dict[str, str]:
     """Build what the program is started with; PYTHONPATH, where it is set, says which checkout is tested."""
     own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from channel.peer import eventually
 
 MARKER = re.compile(r"DATA [0-9a-f]{16}")
@@ -148,7 +148,7 @@ async def test_lists_and_replays(config, peer):
         replayed, failed = await claude.call("event_replay", event_id="evt_old")
 
     all_of_them, some = [f for f in peer.frames if f["type"] == "event_list"]
-    assert listed == "[]"
+    assert read_list(listed) == []
     assert "sessionTag" not in all_of_them
     assert (some["sessionTag"], some["states"], some["limit"]) == ("(untagged)", ["dead"], 5)
     assert (replayed, failed) == ("evt_old waits again, as the new event evt_new.", False)

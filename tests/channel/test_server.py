@@ -12,7 +12,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from msgspec import structs
 
-from channel.claude import PROGRAM, QUICK, Claude, config_file, environment
+from channel.claude import PROGRAM, QUICK, Claude, config_file, environment, read_list
 from channel.peer import TOKEN, eventually
 from clawback import wire
 from clawback.channel.remote import Timing
@@ -45,7 +45,7 @@ async def test_the_client_library_finds_a_channel(config, peer):
 
     assert {tool.name for tool in listed.tools} == set(TOOLS)
     assert not result.isError
-    assert result.content[0].text == "[]"
+    assert read_list(result.content[0].text) == []
 
 
 async def test_connects_only_after_initialized(config, peer):
@@ -511,6 +511,39 @@ async def test_requests_offline_fail_with_a_sentence(config, peer):
     assert failed
     assert peer.url in text
     assert "cannot be reached" in text
+
+
+async def test_without_a_server_no_tool_says_that_nothing_waits(config, peer):
+    """What is not known is not said: each tool that finds nothing here names the server, and why it is not there."""
+    await peer.stop()
+    async with Claude(config) as claude:
+        await eventually(lambda: "not connected" in claude.stderr)
+        answers = [
+            await claude.call(tool, **arguments)
+            for tool, arguments in {
+                "event_next": {},
+                "event_ack": {"summary": "done"},
+                "event_extend": {"seconds": 60},
+                "event_defer": {},
+                "event_fail": {},
+                "event_payload": {},
+            }.items()
+        ]
+    await peer.start()
+
+    assert all(failed for _, failed in answers)
+    assert all("Not connected to the Clawback server" in text and peer.url in text for text, _ in answers)
+    assert "whether an event waits for this session is not known" in answers[0][0]
+
+
+async def test_before_it_is_configured_event_next_says_so(tmp_path):
+    """And what to do."""
+    async with Claude(tmp_path / "config.json") as claude:
+        await eventually(lambda: "not connected" in claude.stderr)
+        text, failed = await claude.call("event_next")
+
+    assert failed
+    assert "clawback login" in text
 
 
 async def test_a_request_that_is_not_answered_ends(config):

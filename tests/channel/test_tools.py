@@ -1,10 +1,13 @@
 """What Claude Code is told of the tools."""
 
+import json
+
 import pytest
 
-from clawback.channel.server import build_tool
+from clawback import wire
+from clawback.channel.server import INSTRUCTIONS, build_tool
 from clawback.channel.toolbox import read_arguments
-from clawback.channel.tools import TOOLS
+from clawback.channel.tools import FORMER, TOOLS
 from clawback.errors import Rejected
 
 CONTRACT = {
@@ -22,12 +25,9 @@ CONTRACT = {
         "schedule", "once", "prompt", "label", "session", "priority", "timezone", "missed", "overlap", "jitter_seconds",
     },
     "cron_update": {
-        "id", "schedule", "once", "prompt", "label", "session", "priority", "timezone", "missed", "overlap",
-        "jitter_seconds",
+        "id", "paused", "run_now", "schedule", "once", "prompt", "label", "session", "priority", "timezone", "missed",
+        "overlap", "jitter_seconds",
     },
-    "cron_pause": {"id"},
-    "cron_resume": {"id"},
-    "cron_run_now": {"id"},
     "cron_list": set(),
     "cron_delete": {"id"},
     "event_ack": {"event_id", "summary"},
@@ -109,7 +109,14 @@ def test_read_only_tools_say_so():
         ("event_ack", {"summary": None}, "`summary`"),
         ("event_history", {"limit": 0}, "`limit`"),
         ("event_history", {"limit": 101}, "`limit`"),
-        ("event_history", {"limit": "5"}, "`limit`"),
+        ("event_history", {"limit": "101"}, "`limit`"),
+        ("event_history", {"limit": "five"}, "`limit`"),
+        ("event_history", {"limit": "5.5"}, "`limit`"),
+        ("event_history", {"limit": "true"}, "`limit`"),
+        ("event_history", {"states": '"dead"'}, "`states`"),
+        ("source_create", {"slug": "x", "routes": "/review"}, "`routes`"),
+        ("source_create", {"slug": "x", "routes": '{"a": 1}'}, "`routes"),
+        ("source_create", {"slug": "x", "routes": '{"a": "/x"'}, "`routes`"),
         ("event_extend", {}, "`seconds`"),
         ("event_extend", {"seconds": 0}, "`seconds`"),
         ("event_extend", {"seconds": 86_401}, "`seconds`"),
@@ -139,3 +146,103 @@ def test_a_wrong_argument_is_named(name, arguments, named):
 
     assert named in str(refused.value)
     assert "Its parameters: " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "read"),
+    [
+        ("event_history", {"limit": "5"}, {"limit": 5}),
+        ("event_history", {"limit": " 5.0 "}, {"limit": 5}),
+        (
+            "event_history",
+            {"limit": "null", "states": '["dead", "acked"]'},
+            {"limit": None, "states": ("dead", "acked")},
+        ),
+        ("event_extend", {"seconds": "60"}, {"seconds": 60}),
+        ("event_ack", {"summary": "5"}, {"summary": "5"}),
+        ("event_ack", {"summary": '{"done": true}'}, {"summary": '{"done": true}'}),
+        ("event_ack", {"summary": "null", "event_id": None}, {"summary": "null", "event_id": None}),
+        ("source_create", {"slug": "x", "routes": '{"*": "/look"}'}, {"routes": {"*": "/look"}}),
+        (
+            "source_create",
+            {"slug": "x", "routes": "{}", "generate_secret": "true"},
+            {"routes": {}, "generate_secret": True},
+        ),
+        ("source_create", {"slug": "x", "generate_secret": "False"}, {"generate_secret": False}),
+        ("source_create", {"slug": "true", "skill": "[1]"}, {"slug": "true", "skill": "[1]"}),
+        ("source_create", {"slug": "x", "payload": '["a.b"]'}, {"payload": ("a.b",)}),
+        ("source_create", {"slug": "x", "payload": "compact"}, {"payload": "compact"}),
+        ("source_create", {"slug": "x", "priority": "interrupt"}, {"priority": "interrupt"}),
+        ("cron_update", {"id": "c", "paused": "true", "jitter_seconds": "0"}, {"paused": True, "jitter_seconds": 0}),
+    ],
+)
+def test_json_in_a_string_is_read_where_no_text_is_accepted(name, arguments, read):
+    """Claude Code sends objects, arrays, numbers and booleans so; what may be text stays text."""
+    call = read_arguments(TOOLS[name], arguments)
+
+    assert {field: getattr(call, field) for field in read} == read
+
+
+def test_an_object_in_a_string_is_read_whole():
+    """With its own fields, which are checked as ever."""
+    rule = read_arguments(TOOLS["source_create"], {"slug": "x", "eventType": '{"header": "X-Kind", "action": null}'})
+
+    assert (rule.eventType.header, rule.eventType.action) == ("X-Kind", None)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_no_schema_speaks_of_null(name):
+    """A parameter that is not wanted is left out; said for each, that was a fifth of all."""
+    assert "null" not in json.dumps(build_tool(name, TOOLS[name]).inputSchema)
+
+
+CHARACTERS_PER_TOKEN = 3.5
+"""Of English and JSON together; Claude's own count is not public."""
+
+PREFIX = "mcp__plugin_clawback_clawback__"
+"""How Claude Code names the tools of the plugin's server."""
+
+
+def count_tokens(*names):
+    """Count what a model reads of these tools."""
+    tools = [build_tool(name, TOOLS[name]) for name in names]
+    read = [{"name": PREFIX + t.name, "description": t.description, "input_schema": t.inputSchema} for t in tools]
+    return sum(len(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) for each in read) / CHARACTERS_PER_TOKEN
+
+
+def test_all_tools_take_4500_tokens_at_most():
+    """Where Claude Code's tool search is off, each session reads them all. More tools are to come, so not that many."""
+    assert count_tokens(*TOOLS) < 4_500
+    assert count_tokens(*TOOLS) < 3_850, "less is better: raise this only for a tool that is worth it"
+
+
+def test_900_tokens_at_most_are_read_by_default():
+    """With tool search: our instructions, the tools that are always loaded, and the names of the others."""
+    loaded = [name for name, tool in TOOLS.items() if tool.always_load]
+    names = "\n".join(PREFIX + name for name in TOOLS if name not in loaded)
+    by_default = count_tokens(*loaded) + (len(INSTRUCTIONS) + len(names)) / CHARACTERS_PER_TOKEN
+
+    assert by_default < 900
+    assert by_default < 800, "less is better: raise this only for a tool that is worth it"
+
+
+def test_a_cron_is_paused_resumed_and_run_by_its_update():
+    """A change comes first, so that a refused one pauses and runs nothing; the former tools ask the same."""
+    update, pause, resume, run = (wire.CronUpdate, wire.CronPause, wire.CronResume, wire.CronRunNow)
+
+    def asked(**arguments):
+        return [
+            type(request) for request in read_arguments(TOOLS["cron_update"], {"id": "c"} | arguments).requests("t")
+        ]
+
+    assert asked(paused=True) == [pause]
+    assert asked(paused=False, run_now=True) == [resume, run]
+    assert asked(run_now=False) == [update]
+    assert asked(label="x", paused=True, run_now=True) == [update, pause, run]
+    assert asked(session="other") == [update]
+    assert asked() == [update]
+    assert {name: tool.asks for name, tool in FORMER.items()} == {
+        "cron_pause": pause,
+        "cron_resume": resume,
+        "cron_run_now": run,
+    }

@@ -4,7 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from legacy import LegacyClient
 from processes import CLAWBACK, environment
 from waiting import eventually
@@ -34,8 +34,8 @@ async def test_a_cron_that_claude_makes_comes_back_as_an_event(server, token, tm
         arrived = datetime.now(UTC)
         (event,) = claude.events
         await claude.call("event_ack", event_id=event["meta"]["event_id"], summary="Tidied.")
-        crons = json.loads((await claude.call("cron_list"))[0])
-        history = json.loads((await claude.call("event_history"))[0])
+        crons = read_list((await claude.call("cron_list"))[0])
+        history = read_list((await claude.call("event_history"))[0])
 
     assert made["nextRuns"] == [due.isoformat()]
     assert arrived >= due

@@ -1,8 +1,6 @@
 """A storm of interrupts, the whole way from the webhooks to Claude Code and back."""
 
-import json
-
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from clawback.model import MAX_NESTED
 from github import make_source, post
 from legacy import LegacyClient
@@ -39,7 +37,7 @@ async def test_fifty_interrupts_in_one_event(server, token, http, tmp_path):
             assert not failed, text
 
         async def recorded():
-            history = json.loads((await claude.call("event_history", limit=100))[0])
+            history = read_list((await claude.call("event_history", limit=100))[0])
             return history if len(history) == len(acked) else None
 
         # An ack is Claude's at once; that the last event has ended is the server's to say.

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import senders
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from github import BODIES, PULL_REQUEST, delivery, kind_of, make_source, post
 from legacy import PATIENCE_SECONDS, LegacyClient
 from processes import CLAWBACK, Server, environment, is_free, processes_of
@@ -55,7 +55,7 @@ async def test_a_webhook_reaches_claude_and_the_next_one_waits_for_its_ack(serve
         acked, ack_failed = await claude.call("event_ack", event_id=first.json()["eventId"], summary="Reviewed it.")
         after = await claude.shown(2)
         took = time.monotonic() - sent_at
-        history = json.loads((await claude.call("event_history"))[0])
+        history = read_list((await claude.call("event_history"))[0])
         meta, content = shown["meta"], shown["content"]
 
     assert config.stat().st_mode & 0o777 == 0o600

@@ -7,7 +7,7 @@ import os
 
 from websockets.exceptions import ConnectionClosed
 
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from clawback import wire
 from github import make_source, post
 from legacy import LegacyClient
@@ -108,7 +108,7 @@ async def test_a_session_goes_on_when_its_token_is_replaced_and_comes_back_with_
         second = await post(http, url)
         shown = await asyncio.wait_for(claude.shown(2), SECONDS)
         _, ack_failed = await claude.call("event_ack", event_id=second, summary="done")
-        listed = json.loads((await claude.call("token_list"))[0])
+        listed = read_list((await claude.call("token_list"))[0])
     code = await refusal(own_server, token.value)
 
     assert not failed, text

@@ -6,14 +6,13 @@ answered. FAULT_ROUNDS says how often each is killed, FAULT_SEED repeats a run's
 """
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cable import Cable
-from channel.claude import Claude
+from channel.claude import Claude, read_list
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id
@@ -62,7 +61,7 @@ async def test_an_ack_that_never_left_the_plugin_ends_its_event(server, http, tm
         cable.mend()
         async with Claude(config, **environment(tmp_path)) as claude:
             following = await claude.event(1)
-            history = json.loads((await claude.call("event_history"))[0])
+            history = read_list((await claude.call("event_history"))[0])
 
     assert shown == first
     assert not failed, text
@@ -82,7 +81,7 @@ async def test_an_ack_that_the_server_could_not_confirm_ends_its_event(server, h
             await claude.process.wait()
     async with Claude(config, **environment(tmp_path)) as claude:
         following = await claude.event(1)
-        history = json.loads((await claude.call("event_history"))[0])
+        history = read_list((await claude.call("event_history"))[0])
 
     assert shown == first
     assert not failed, text

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from clawback import wire
 from clawback.accounts.profiles import ensure_profile
-from clawback.channel.tools import TOOLS, Tool
+from clawback.channel.tools import FORMER, TOOLS, Tool
 from clawback.model import random_id
 from houses import House
 from waiting import eventually
@@ -233,7 +233,7 @@ async def test_messages_stay_within_a_profile(world):
 
 def test_every_tool_asks_what_was_tried():
     """The MCP tools add no way of their own: each makes one of the requests above."""
-    made = {TOOLS[name] for name in TOOLS} - {TOOLS["event_ack"], TOOLS["session_send"]}
+    made = {*TOOLS.values(), *FORMER.values()} - {TOOLS["event_ack"], TOOLS["session_send"]}
 
     assert {tool.asks for tool in made} <= set(ASKED)
     assert all(issubclass(tool, Tool) for tool in made)

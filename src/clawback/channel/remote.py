@@ -143,6 +143,14 @@ class Remote:
         # Set when there is something to say to whoever asks: a connection, or why there is none.
         self._settled = asyncio.Event()
 
+    async def find_away(self) -> str | None:
+        """Say why there is no connection, as a sentence, or None while there is one; a first attempt is waited for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), self._timing.patience)
+        if self._connection is not None:
+            return None
+        return f"Not connected to the Clawback server: {self.problem or 'still connecting.'}"
+
     async def ask(self, request: wire.Request) -> Any:  # noqa: ANN401 -- see Connection.ask
         """
         Carry out a request.
@@ -151,10 +159,9 @@ class Remote:
             Rejected: the server refused; the text is its sentence for the user.
             Unavailable: there is no connection, or no answer in time; the text says which, and why.
         """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), self._timing.patience)
-        if self._connection is None:
-            raise Unavailable(f"Not connected to the Clawback server: {self.problem or 'still connecting'}")
+        if (away := await self.find_away()) is not None:
+            raise Unavailable(away)
+        assert self._connection is not None, "else it is away"
         try:
             async with asyncio.timeout(self._timing.answer):
                 return await self._connection.ask(request)

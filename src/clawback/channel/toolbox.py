@@ -5,15 +5,21 @@ What each tool takes and says is declared in tools.py. Errors are sentences for 
 free text, which may be a secret.
 """
 
+import json
+import secrets
+from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
+from clawback.channel.claude import fence
 from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
 from clawback.channel.remote import Remote
 from clawback.channel.settings import config_path, read_config, write_config
 from clawback.channel.tools import (
+    FORMER,
     TOOLS,
     AccountInfo,
     EventAck,
@@ -34,16 +40,60 @@ def read_arguments(tool: type[Tool], arguments: dict[str, Any]) -> Tool:
     """
     Check the arguments of a call.
 
+    Claude Code may send what is no text as JSON in a string (`"5"`, `"{...}"`): it is read where no text is accepted.
+
     Raises:
         Rejected: names the parameter and what is accepted; quotes no free text.
     """
     try:
-        return msgspec.convert(arguments, tool)
+        return msgspec.convert(_read_strings(tool, arguments), tool)
     except msgspec.ValidationError as error:
         problem = str(error).replace("Object missing required field", "missing the parameter")
         problem = problem.replace("Object contains unknown field", "unknown parameter").replace(" - at `$.", " at `")
         accepted = ", ".join(field.name for field in msgspec.structs.fields(tool)) or "none"
         raise Rejected(f"{tool_name(tool)}: {problem}. Its parameters: {accepted}.") from error
+
+
+_TEXT = (inspect.StrType, inspect.EnumType)
+
+
+@cache
+def _kinds(tool: type[Tool]) -> dict[str, tuple[inspect.Type, ...]]:
+    """Name what each parameter may be."""
+    described = inspect.type_info(tool)
+    assert isinstance(described, inspect.StructType), "a tool is a Struct"
+    return {field.encode_name: _flat(field.type) for field in described.fields}
+
+
+def _flat(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    match kind:
+        case inspect.Metadata(type=inner):
+            return _flat(inner)
+        case inspect.UnionType(types=types):
+            return tuple(flat for each in types for flat in _flat(each))
+    return (kind,)
+
+
+def _read_strings(tool: type[Tool], arguments: dict[str, Any]) -> dict[str, Any]:
+    kinds = _kinds(tool)
+    return {name: _read_string(value, kinds.get(name, ())) for name, value in arguments.items()}
+
+
+def _read_string(value: Any, kinds: tuple[inspect.Type, ...]) -> Any:  # noqa: ANN401 -- JSON
+    """Read a string as JSON where it cannot be meant as text; else it stays, and the check says what is accepted."""
+    others = [kind for kind in kinds if not isinstance(kind, (*_TEXT, inspect.NoneType))]
+    if not isinstance(value, str) or not others:
+        return value
+    try:
+        read = json.loads(value)
+    except ValueError:
+        read = {"true": True, "false": False, "none": None}.get(value.strip().lower(), value)
+    if isinstance(read, float) and read.is_integer():
+        read = int(read)
+    if any(isinstance(kind, _TEXT) for kind in kinds):
+        # Both are accepted: only a list cannot be the one text that is (`full`, or a path).
+        return read if isinstance(read, list) else value
+    return read
 
 
 class Toolbox:
@@ -61,40 +111,77 @@ class Toolbox:
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         """
-        Carry out a tool call and return its text.
+        Carry out a tool call and return its text, in which nothing is a tag of Claude Code's.
 
         Raises:
             NotFound: there is no such tool, or the config switches it off.
             Rejected: a parameter is wrong, or the server refused.
             ClawbackError: why it cannot be done now, as a sentence for the user.
         """
-        tool = TOOLS.get(name)
+        return fence.defuse(await self._call(name, arguments))
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        tool = TOOLS.get(name) or FORMER.get(name)
         if tool is None:
             raise NotFound(f"There is no tool {name!r}; there are {', '.join(self.offered())}.")
         if tool.messaging and not _messaging_allowed():
             raise NotFound(f"{name} is switched off: `sessionMessaging` is false in {config_path()}.")
-        match read_arguments(tool, arguments):
+        return await self._carry_out(read_arguments(tool, arguments))
+
+    async def _carry_out(self, call: Tool) -> str:
+        match call:
             case EventAck(summary=summary, event_id=event_id):
                 answer = self._delivery.acknowledge(event_id or None, summary)
                 if answer.refused:
-                    raise Rejected(answer.text)
+                    raise Rejected(f"{answer.text}{await self._say_if_away()}")
                 return answer.text
             case EventNext():
-                return self._delivery.active_text() or f"No event waits for this session. {self._describe_session()}"
-            case (EventExtend() | EventDefer() | EventFail()) as call:
+                return await self._show_active()
+            case EventPayload():
+                return await self._read_payload(call)
+            case EventExtend() | EventDefer() | EventFail():
                 return await self._ask_about_held(call)
-            case TokenRotate() as call:
+            case TokenRotate():
                 return await self._rotate(call)
-            case AccountInfo() as call:
-                data = await self._remote.ask(call.request(self._session_tag))
-                return f"{call.answer(data)}\n{self._describe_session()}"
-            case call:
-                if isinstance(call, EventPayload) and not call.event_id:
-                    call = msgspec.structs.replace(call, event_id=self._delivery.find(None))
-                return call.answer(await self._remote.ask(call.request(self._session_tag)))
+        data = None
+        for request in call.requests(self._session_tag):
+            data = await self._remote.ask(request)
+        return (
+            f"{call.answer(data)}\n{self._describe_session()}" if isinstance(call, AccountInfo) else call.answer(data)
+        )
+
+    async def _show_active(self) -> str:
+        """
+        Show the active event.
+
+        Raises:
+            Unavailable: there is none here, and the server cannot be asked whether one waits.
+        """
+        shown = self._delivery.active_text()
+        if shown is None and (away := await self._remote.find_away()) is not None:
+            raise Unavailable(f"{away} So whether an event waits for this session is not known.")
+        return shown or f"No event waits for this session. {self._describe_session()}"
+
+    async def _read_payload(self, call: EventPayload) -> str:
+        call = msgspec.structs.replace(call, event_id=call.event_id or await self._find(None))
+        try:
+            return call.answer(await self._remote.ask(call.request(self._session_tag)))
+        except Rejected as error:
+            # It lists what there is in the payload.
+            raise Rejected(fence.build_refusal(str(error), secrets.token_hex(8))) from error
+
+    async def _find(self, event_id: str | None) -> str:
+        try:
+            return self._delivery.find(event_id)
+        except Rejected as error:
+            raise Rejected(f"{error}{await self._say_if_away()}") from error
+
+    async def _say_if_away(self) -> str:
+        away = await self._remote.find_away()
+        return f" {away}" if away is not None else ""
 
     async def _ask_about_held(self, call: EventExtend | EventDefer | EventFail) -> str:
-        event_id = self._delivery.find(call.event_id or None)
+        event_id = await self._find(call.event_id or None)
         request = msgspec.structs.replace(call, event_id=event_id).request(self._session_tag)
         if isinstance(call, EventExtend):
             return call.answer(await self._remote.ask(request))
@@ -109,7 +196,8 @@ class Toolbox:
     def _describe_session(self) -> str:
         active, *others = self._delivery.held or ["no event"]
         further = f", and also holds {', '.join(others)}" if others else ""
-        works = f"This session: {self._session_tag or UNTAGGED_NAME}, {self._remote.role}, works on {active}{further}."
+        role = self._remote.role or "active"
+        works = f"This session: {self._session_tag or UNTAGGED_NAME}, {role}, works on {active}{further}."
         return f"{works} {self._reach.describe()}"
 
     async def _rotate(self, call: TokenRotate) -> str:
