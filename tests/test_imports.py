@@ -44,6 +44,7 @@ PURE = {
     "fabric/auth",
     "fabric/jetstream",
     "store/records",
+    "system/addresses",
     "http/allowance",
     "http/problems",
     "telemetry/traceparent",

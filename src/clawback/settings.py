@@ -74,6 +74,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     shards: int = 8
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
+    max_held_bytes: int = 256 * MIB
     spool: bool = False
     spool_max_bytes: int = GIB
     max_webhooks_per_second: int = 100
@@ -303,6 +304,12 @@ SETTINGS = (
         _size(KIB, MAX_BODY_BYTES),
         "bytes, or a number with KiB or MiB, from 1 KiB to 25 MiB",
         "the largest webhook body (default 25 MiB, GitHub's own limit and the most there can be)",
+    ),
+    Setting(
+        "max_held_bytes",
+        _size(64 * MIB, 64 * GIB),
+        "bytes, or a number with MiB or GiB, from 64 MiB to 64 GiB",
+        "webhook bodies in memory at one time; one source and one address may have half of it (default 256 MiB)",
     ),
     Setting(
         "spool",

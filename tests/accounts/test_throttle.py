@@ -1,10 +1,9 @@
 """How often an address may fail."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawback.accounts.throttle import FAILURES, MAX_ADDRESSES, REFILL_SECONDS, Throttle, name_of
+from clawback.accounts.throttle import FAILURES, MAX_ADDRESSES, REFILL_SECONDS, Throttle
 
 
 def fail(throttle, address, times, now):
@@ -36,22 +35,6 @@ def test_one_more_is_allowed_each_second():
     throttle.failed("192.0.2.1", second)
     assert throttle.refuses("192.0.2.1", second)
     assert not throttle.refuses("192.0.2.1", 2 * second)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("192.0.2.1", "::ffff:192.0.2.1", True),
-        ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
-        ("fe80::1%eth0", "fe80::1%eth1", True),
-        (None, "", True),
-        ("not an address", "another", False),
-    ],
-)
-def test_what_counts_as_one_address(one, other, same):
-    """All that one customer has is one, however it is written."""
-    assert (name_of(one) == name_of(other)) is same
 
 
 def test_addresses_are_forgotten():

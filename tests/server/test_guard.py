@@ -547,6 +547,26 @@ async def test_connections_in_use_are_never_closed_for_others():
     assert counted("clawback_refused_total", limit="connections") == before + 3
 
 
+async def test_unfinished_requests_of_one_address_shut_no_other_out():
+    """Places that bodies are awaited on go to another address: one that has fewer of them, and is answered."""
+    async with guarded(ConnectionLimits(total=4)) as server:
+        held = [await server.open() for _ in range(4)]
+        for _, writer in held:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        await eventually(lambda: server.echo.asked == 4)
+        own = statuses(await server.say(GET))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+        writer.write(GET)
+        served = statuses(await read_to_end(reader))
+        gone = await read_to_end(held[0][0])
+        for _, each in (*held, (reader, writer)):
+            each.close()
+
+    assert own in ([503], [])
+    assert served == [200]
+    assert gone in (b"", RESET)
+
+
 async def test_a_flood_of_connections_shuts_nobody_out():
     """Five times as many as there are places, and the next request is answered."""
     async with guarded(ConnectionLimits(total=100)) as server, server.websocket() as session:

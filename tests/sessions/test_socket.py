@@ -152,20 +152,63 @@ async def test_a_browser_is_refused_before_the_socket_opens(house):
 
 @pytest.mark.parametrize("bound", ["MAX_UNAUTHENTICATED", "MAX_UNAUTHENTICATED_OF_ADDRESS"])
 async def test_sockets_that_have_not_authenticated_are_bounded(house, monkeypatch, bound):
-    """Above a bound a handshake gets 503 and when to come again; whoever is in stays, and room is given back."""
+    """Above a bound the oldest of them is closed with 4008; whoever is in stays, and whoever comes gets in."""
     monkeypatch.setattr(bridge, bound, 2)
     inside = await house.connect()
     waiting = [await house.peer(), await house.peer()]
-    with pytest.raises(InvalidStatus) as refused:
-        await house.peer()
-    for peer in waiting:
+    later = await house.peer()
+    code, _ = await waiting[0].ended()
+    newcomer = await house.connect(sessionTag="new")
+    for peer in (waiting[1], later):
         peer.abort()
     await eventually(lambda: not house.servers[0].bridge._unauthenticated)
-    await house.connect()
+
+    assert code == wire.CLOSE_FLOOD
+    assert newcomer.welcome["role"] == "active"
+    assert not inside.closed.is_set()
+
+
+async def test_four_addresses_keep_nobody_out(house, monkeypatch):
+    """However many sockets they hold together: a session connects, and the oldest of theirs is closed."""
+    monkeypatch.setattr(bridge, "MAX_UNAUTHENTICATED", 16)
+    monkeypatch.setattr(bridge, "MAX_UNAUTHENTICATED_OF_ADDRESS", 4)
+    server = house.servers[0].bridge
+    strangers = [bridge._Stranger(f"192.0.2.{number % 4}") for number in range(16)]
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        ended = []
+
+        async def waits(stranger):
+            try:
+                async with asyncio.timeout_at(loop.time() + 60) as stranger.deadline:
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                ended.append(stranger)
+
+        tasks = [group.create_task(waits(stranger)) for stranger in strangers]
+        await eventually(lambda: all(stranger.deadline is not None for stranger in strangers))
+        server._unauthenticated.update(dict.fromkeys(strangers))
+        peer = await house.connect()
+        await eventually(lambda: bool(ended))
+        server._unauthenticated.clear()
+        for task in tasks:
+            task.cancel()
+
+    assert peer.welcome["role"] == "active"
+    assert ended == strangers[:1]
+
+
+async def test_nobody_gives_way_who_is_being_checked(house, monkeypatch):
+    """A socket that has sent its token keeps its place; the newcomer gets 503 and when to come again."""
+    monkeypatch.setattr(bridge, "MAX_UNAUTHENTICATED", 1)
+    server = house.servers[0].bridge
+    server._unauthenticated[bridge._Stranger("192.0.2.1")] = None
+    with pytest.raises(InvalidStatus) as refused:
+        await house.peer()
+    server._unauthenticated.clear()
 
     assert refused.value.response.status_code == 503
     assert refused.value.response.headers["Retry-After"] == "5"
-    assert not inside.closed.is_set()
 
 
 async def test_a_flood_of_frames_closes_with_4008(house, monkeypatch):

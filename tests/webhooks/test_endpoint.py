@@ -461,6 +461,32 @@ class TestLimits:
         assert (await house.post(b"a" * 900)).status == 202
 
 
+async def test_unfinished_bodies_of_a_stranger_keep_no_one_out(fabric):
+    """Eleven of 25 MiB to one URL: every webhook of another source is answered 202, a large one too."""
+    async with house_on(fabric) as house:
+        source = await house.add(Scheme.NONE)
+        other = await house.add(Scheme.GITHUB, slug="other")
+        piece = os.urandom(1024 * 1024)
+
+        async def unfinished():
+            for _ in range(24):
+                yield {"type": "http.request", "body": piece, "more_body": True}
+            await asyncio.Event().wait()
+
+        attack = [asyncio.create_task(house.post(b"", chunks=unfinished(), slug=source.slug)) for _ in range(11)]
+        await eventually(lambda: sum(each.done() for each in attack) >= 6)
+        bodies = [b'{"a":%d}' % number for number in range(40)] + [b'{"a":"' + b"a" * 6 * 1024 * 1024 + b'"}']
+        answers = [
+            await house.post(body, github(body, "push", f"guid-{number}"), slug=other.slug)
+            for number, body in enumerate(bodies)
+        ]
+        for each in attack:
+            each.cancel()
+        await asyncio.gather(*attack, return_exceptions=True)
+
+    assert [answer.status for answer in answers] == [202] * 41
+
+
 # --- not now -----------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ Tokens have 256 random bits, so nobody guesses one. What the limit keeps away is
 try: a lookup in NATS for each guess, and a line in the log.
 """
 
-from ipaddress import IPv6Address, ip_address
+from clawback.system.addresses import block_of
 
 FAILURES = 60
 """How many failures an address has at once."""
@@ -15,9 +15,6 @@ REFILL_SECONDS = 60.0
 
 MAX_ADDRESSES = 10_000
 """How many addresses are remembered; beyond that the one that failed longest ago is forgiven."""
-
-IPV6_PREFIX = 64
-"""What one customer has of IPv6 is a /64 at least, so that is one address here."""
 
 
 class Throttle:
@@ -30,11 +27,11 @@ class Throttle:
     def refuses(self, address: str | None, now: float) -> bool:
         """Tell whether an address has used up its failures."""
         # Nobody failed: then no address need be read, which takes longer than all else here.
-        return bool(self._left) and self._remaining(name_of(address), now) < 1
+        return bool(self._left) and self._remaining(block_of(address), now) < 1
 
     def failed(self, address: str | None, now: float) -> None:
         """Count a failure of an address."""
-        name = name_of(address)
+        name = block_of(address)
         left = max(0.0, self._remaining(name, now) - 1)
         self._left.pop(name, None)
         self._left[name] = (left, now)
@@ -50,16 +47,3 @@ class Throttle:
             if now - at < REFILL_SECONDS and len(self._left) <= MAX_ADDRESSES:
                 return
             del self._left[name]
-
-
-def name_of(address: str | None) -> str:
-    """Write an address as what counts as one: IPv4 whole, of IPv6 the network. Whoever has none counts together."""
-    try:
-        parsed = ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return address or ""
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Address(int(parsed) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX)))
-    return str(parsed)

@@ -239,7 +239,7 @@ async def open_application(
             spool=spool,
             allowance=_allowance_of_sources(settings),
             traces=traces,
-            limits=Limits(body_bytes=settings.max_body_bytes),
+            limits=Limits(body_bytes=settings.max_body_bytes, held_bytes=settings.max_held_bytes),
         )
         relay = await _open_relay(fabric, events, crons)
         background |= {

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from clawback.settings import Network
+from clawback.system.addresses import block_of
 from clawback.telemetry import metrics
 
 CLOSING_SECONDS = 10.0
@@ -82,34 +83,50 @@ class Guard:
         self._per_address: Counter[str] = Counter()
         self._without_head: dict[Guarded, None] = {}
         """Those that no request has come on, the one that waits longest first."""
+        self._unfinished: dict[Guarded, None] = {}
+        """Those whose request has no whole body yet, the one that began first at the front."""
         self._refused: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._is_proxy = lru_cache(maxsize=4096)(self._look_up_proxy)
 
     def enter(self, connection: Guarded, address: str) -> Fault | None:
-        """Count a connection in, or say why not. Where all places are taken, one without a request gives up its own."""
-        if self._per_address[address] >= self.limits.per_address and not self._is_proxy(address):
+        """
+        Count a connection in, or say why not.
+
+        Where all places are taken, one without a request gives up its own, else one whose body is not whole: of the
+        address that has most of these, unless that is the newcomer's.
+        """
+        proxy, address = address, block_of(address)
+        if self._per_address[address] >= self.limits.per_address and not self._is_proxy(proxy):
             return Fault(
                 "address",
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "your address has as many connections here as it may: use them, or close one",
             )
         if len(self._addresses) >= self.limits.total:
-            if not self._without_head:
+            longest = next(iter(self._without_head), None) or self._largest_unfinished(address)
+            if longest is None:
                 return Fault(
                     "connections", HTTPStatus.SERVICE_UNAVAILABLE, "all connections are taken: come again in a while"
                 )
             self.count("connections")
-            longest = next(iter(self._without_head))
             longest.transport.abort()
             self.leave(longest)
         self._add(connection, address)
         self._without_head[connection] = None
         return None
 
+    def _largest_unfinished(self, newcomer: str) -> Guarded | None:
+        """Find the connection whose body is awaited longest, of the address that has most of them."""
+        counts = Counter(self._addresses[each] for each in self._unfinished)
+        if not counts or counts[newcomer] == max(counts.values()):
+            return None
+        ((most, _),) = counts.most_common(1)
+        return next(each for each in self._unfinished if self._addresses[each] == most)
+
     def go_on(self, connection: Guarded, address: str) -> None:
         """Count a connection that was let in as HTTP and goes on as a WebSocket."""
-        self._add(connection, address)
+        self._add(connection, block_of(address))
 
     def leave(self, connection: Guarded) -> None:
         """Count a connection out, once."""
@@ -119,10 +136,17 @@ class Guard:
             if not self._per_address[address]:
                 del self._per_address[address]
         self._without_head.pop(connection, None)
+        self._unfinished.pop(connection, None)
 
     def has_request(self, connection: Guarded) -> None:
-        """Note that a head has come: the connection keeps its place until the answer."""
+        """Note that a head has come: the connection keeps its place until the answer, once its body is whole."""
         self._without_head.pop(connection, None)
+        if connection in self._addresses:
+            self._unfinished[connection] = None
+
+    def has_body(self, connection: Guarded) -> None:
+        """Note that a request is whole."""
+        self._unfinished.pop(connection, None)
 
     def waits_for_request(self, connection: Guarded) -> None:
         """Note that a connection is idle."""

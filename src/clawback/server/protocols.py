@@ -167,6 +167,7 @@ class GuardedHttp(HttpToolsProtocol):
         """Note that the answer is ours to give now."""
         super().on_message_complete()
         self._whole = True
+        self._guard.has_body(self)
         self._late_at = NEVER
         if self.cycle is not None and self.cycle.response_complete:
             self._rest()

@@ -22,6 +22,7 @@ from clawback.model import Address, TokenRecord, random_id
 from clawback.sessions.dispatcher import Dispatcher
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import SLEEP_SECONDS, Watch
+from clawback.system.addresses import block_of
 from clawback.system.waits import Mailbox, Signal
 from clawback.telemetry import metrics
 
@@ -32,10 +33,10 @@ MAX_INSTANCE_CHARACTERS = 128
 """Of an `instanceId`, which is stored with the lease and written again at every renewal."""
 
 MAX_UNAUTHENTICATED = 256
-"""Sockets that have not authenticated yet, in all."""
+"""Sockets that have not authenticated yet, in all. They last for AUTH_SECONDS at most."""
 
 MAX_UNAUTHENTICATED_OF_ADDRESS = 64
-"""Of one address, so that no single one keeps all others from connecting. They last for AUTH_SECONDS at most."""
+"""Of one address, or one /64 of IPv6. Above a bound the oldest gives way: nobody keeps others from connecting."""
 
 FRAME_BUDGET = 2_000
 """Frames a client may send at once: twice what existing clients keep of acks while offline."""
@@ -83,6 +84,24 @@ Send = Callable[[Message], Awaitable[None]]
 
 _Asked = wire.Request | wire.Ack | wire.Response
 """What waits for its turn: a request, the ack of a standby, or the ready answer to a request that was malformed."""
+
+
+class _Stranger:
+    """A socket that has not authenticated: where it comes from, and the deadline of its first frame while it waits."""
+
+    __slots__ = ("block", "deadline", "dropped")
+
+    def __init__(self, block: str) -> None:
+        self.block = block
+        self.deadline: asyncio.Timeout | None = None
+        self.dropped = False
+
+    def drop(self) -> None:
+        """End its wait now; to call while `deadline` is set."""
+        assert self.deadline is not None, "only who waits is dropped"
+        self.dropped = True
+        self.deadline.reschedule(asyncio.get_running_loop().time())
+        self.deadline = None
 
 
 class Disconnected(Exception):
@@ -237,7 +256,8 @@ class Bridge:
         self._settle_journal = settle_journal
         self._dispatcher = dispatcher
         self._activated = activated
-        self._unauthenticated = Counter[str | None]()
+        # The oldest first.
+        self._unauthenticated: dict[_Stranger, None] = {}
         self._connections: set[Connection] = set()
         self._dispatchers: dict[Connection, Dispatcher] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -251,18 +271,13 @@ class Bridge:
             await send({"type": "websocket.close"})
             return
         peer = scope["client"][0] if scope.get("client") else None
-        full = (
-            self._unauthenticated.total() >= MAX_UNAUTHENTICATED
-            or self._unauthenticated[peer] >= MAX_UNAUTHENTICATED_OF_ADDRESS
-        )
-        if full:
-            metrics.REFUSED.labels("unauthenticated").inc()
-        if self._stopping or full:
+        stranger = _Stranger(block_of(peer))
+        if self._stopping or not self._make_room(stranger.block):
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
             return
-        self._unauthenticated[peer] += 1
+        self._unauthenticated[stranger] = None
         try:
-            connection, auth = await self._welcome(receive, send, peer)
+            connection, auth = await self._welcome(receive, send, peer, stranger)
         except Disconnected:
             return
         except (ProtocolViolation, Unauthorized, RateLimited) as error:
@@ -273,8 +288,7 @@ class Bridge:
             await close_socket(send, wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
             return
         finally:
-            self._unauthenticated[peer] -= 1
-            self._unauthenticated += Counter()  # forgets the addresses that have none
+            self._unauthenticated.pop(stranger, None)
         _log_life("connected", connection)
         try:
             await self._serve(connection, auth)
@@ -282,6 +296,30 @@ class Bridge:
             self._connections.discard(connection)
             connection.left.set()
             _log_life("disconnected", connection)
+
+    def _make_room(self, block: str) -> bool:
+        """
+        Make room for one more who has not authenticated: the oldest of an address that has too many gives way.
+
+        Where all have too many together, that address is the one with the most. False where nobody can give way, since
+        all have sent what is being checked.
+        """
+        counts = Counter(each.block for each in self._unauthenticated)
+        if counts[block] < MAX_UNAUTHENTICATED_OF_ADDRESS:
+            if counts.total() < MAX_UNAUTHENTICATED:
+                return True
+            most = max(counts.values())
+            crowded = {each for each, count in counts.items() if count == most}
+        else:
+            crowded = {block}
+        metrics.REFUSED.labels("unauthenticated").inc()
+        waiting = (each for each in self._unauthenticated if each.block in crowded and each.deadline is not None)
+        oldest = next(waiting, None)
+        if oldest is None:
+            return False
+        oldest.drop()
+        del self._unauthenticated[oldest]
+        return True
 
     async def ask(self, connection_id: str | None, request: wire.HeldRequest) -> wire.EventFrame | None:
         """
@@ -322,7 +360,9 @@ class Bridge:
         await asyncio.gather(*(c.close(wire.CLOSE_RESTART, "the server is restarting") for c in connections))
         await asyncio.gather(*(c.left.wait() for c in connections))
 
-    async def _welcome(self, receive: Receive, send: Send, client: str | None) -> tuple[Connection, wire.Auth]:
+    async def _welcome(
+        self, receive: Receive, send: Send, client: str | None, stranger: _Stranger
+    ) -> tuple[Connection, wire.Auth]:
         """
         Accept a socket and authenticate its client, which is at the address `client`.
 
@@ -330,7 +370,7 @@ class Bridge:
             Disconnected, ProtocolViolation, Unauthorized, RateLimited, Unavailable: it is none of ours.
         """
         await send({"type": "websocket.accept"})
-        connection, auth = await self._authenticate(receive, send, client)
+        connection, auth = await self._authenticate(receive, send, client, stranger)
         self._connections.add(connection)
         try:
             # What was revoked while it was being checked for the first time closed nothing: it was not known yet.
@@ -343,11 +383,17 @@ class Bridge:
             raise
         return connection, auth
 
-    async def _authenticate(self, receive: Receive, send: Send, client: str | None) -> tuple[Connection, wire.Auth]:
+    async def _authenticate(
+        self, receive: Receive, send: Send, client: str | None, stranger: _Stranger
+    ) -> tuple[Connection, wire.Auth]:
         try:
-            async with asyncio.timeout(AUTH_SECONDS):
+            async with asyncio.timeout(AUTH_SECONDS) as deadline:
+                stranger.deadline = deadline
                 frame = await receive_frame(receive)
+                stranger.deadline = None
         except TimeoutError as error:
+            if stranger.dropped:
+                raise RateLimited("too many sockets here have sent no auth message: send it at once") from error
             raise ProtocolViolation(f"no auth message within {AUTH_SECONDS:.0f} s") from error
         if len(frame) > wire.MAX_AUTH_BYTES:
             raise ProtocolViolation(f"the auth message is over {wire.MAX_AUTH_BYTES} bytes")

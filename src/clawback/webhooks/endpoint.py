@@ -38,6 +38,7 @@ from clawback.store.history import History
 from clawback.store.refusals import Refusals
 from clawback.store.registry import Registry
 from clawback.telemetry import metrics, traceparent
+from clawback.webhooks.bodies import Bodies, Body, TooSlow
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
@@ -99,7 +100,8 @@ class Limits(Struct, frozen=True):
     What a request may cost.
 
     `body_bytes` is GitHub's own cap. `body_s` is for the whole body. `held_bytes` bounds the bodies in memory at one
-    time, of everybody together: a stranger who knows a URL can make the server hold what it cannot verify yet.
+    time, of everybody together: a stranger who knows a URL can make the server hold what it cannot verify yet. How it
+    is shared stands in `bodies`.
     """
 
     body_bytes: int = 25 * 1024 * 1024
@@ -118,7 +120,7 @@ class _Gone(Exception):
 
 
 class _Late(Exception):
-    """The body did not come in time."""
+    """The body did not come in time; says in which."""
 
 
 class _Visit(Struct):
@@ -135,6 +137,7 @@ class _Visit(Struct):
     bytes: int = 0
     duration_ms: float = 0.0
     reason: str | None = None
+    body: Body | None = None
 
 
 class WebhookEndpoint:
@@ -168,7 +171,7 @@ class WebhookEndpoint:
         self._traces = traces
         self._limits = limits or Limits()
         self._clock = clock
-        self._held_bytes = 0
+        self._bodies = Bodies(self._limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and log one line about it whatever happens."""
@@ -184,7 +187,9 @@ class WebhookEndpoint:
             # Nobody is left to answer; 499 is nginx's name for it in logs.
             visit.outcome, visit.status = "gone", 499
         finally:
-            self._held_bytes -= visit.bytes
+            if visit.body is not None:
+                self._bodies.leave(visit.body)
+                visit.body = None
             visit.duration_ms = round((time.monotonic() - started) * 1000, 1)
             metrics.webhooks(visit.profile or "", visit.source or "", visit.outcome).inc()
             level = logging.INFO if 0 < visit.status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
@@ -206,8 +211,8 @@ class WebhookEndpoint:
             headers = Headers(scope["headers"])
             body = await self._read(headers, receive, visit)
             return await self._take(Request(headers, body), source, visit, span, started)
-        except _Late:
-            detail = f"the body did not come within {self._limits.body_s:g} s; send it anew"
+        except _Late as late:
+            detail = f"the body did not come {late}; send it anew"
             visit.reason = detail
             self._remember(source, scope, visit, HTTPStatus.REQUEST_TIMEOUT, detail)
             return _closing(_refusal(HTTPStatus.REQUEST_TIMEOUT, detail))
@@ -249,23 +254,27 @@ class WebhookEndpoint:
         # What asyncio.timeout does, in a third of its time.
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
-        late = False
+        why: Exception | None = None
 
-        def expire() -> None:
-            nonlocal late
-            late = task.cancel()
+        def stop(error: Exception) -> None:
+            nonlocal why
+            if why is None and task.cancel():
+                why = _Late(str(error)) if isinstance(error, TooSlow) else error
 
-        expiry = asyncio.get_running_loop().call_later(self._limits.body_s, expire)
+        body = visit.body = Body(visit.source or "", visit.peer, stop)
+        expiry = asyncio.get_running_loop().call_later(
+            self._limits.body_s, stop, _Late(f"within {self._limits.body_s:g} s")
+        )
         try:
-            return await self._collect(receive, visit)
+            return await self._collect(receive, visit, body)
         except asyncio.CancelledError as error:
-            if late and task.uncancel() == 0:
-                raise _Late from error
+            if why is not None and task.uncancel() == 0:
+                raise why from error
             raise
         finally:
             expiry.cancel()
 
-    async def _collect(self, receive: Receive, visit: _Visit) -> bytes:
+    async def _collect(self, receive: Receive, visit: _Visit, body: Body) -> bytes:
         chunks: list[bytes] = []
         while True:
             message = await receive()
@@ -273,13 +282,12 @@ class WebhookEndpoint:
                 raise _Gone
             chunk: bytes = message.get("body", b"")
             visit.bytes += len(chunk)
-            self._held_bytes += len(chunk)
             if visit.bytes > self._limits.body_bytes:
                 raise self._too_large()
-            if self._held_bytes > self._limits.held_bytes:
-                raise Unavailable(f"more than {self._limits.held_bytes} bytes of bodies are being received at once")
+            self._bodies.add(body, len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
+                body.whole = True
                 return b"".join(chunks)
 
     def _too_large(self) -> TooLarge:
