@@ -29,6 +29,7 @@ PURE = {
     "schedules/missed",
     "payloads/paths",
     "payloads/github",
+    "payloads/narrow",
     "payloads/projection",
     "commands/checks",
     "commands/run_rules",

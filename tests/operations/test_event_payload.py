@@ -58,6 +58,26 @@ async def test_what_is_at_a_path_is_read(services, alice, path, kind, text):
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "text"),
+    [
+        ("action", "string", "opened"),
+        ("all.3", "object", '{"n":3}'),
+        ("all.3.n", "number", "3"),
+        ("all", "array", None),
+    ],
+)
+async def test_a_payload_of_very_many_values_is_read_too(services, alice, path, kind, text):
+    """By the slice at its path: what is wide itself is shown as it came."""
+    wide = "[" + ",".join(f'{{"n":{number}}}' for number in range(60_000)) + "]"
+    event = await store(services, alice, f'{{"all":{wide},"action":"opened"}}'.encode())
+    answer = await read(services, alice, event.id, path=path)
+
+    assert (answer["kind"], answer["text"]) == (kind, wide[:20_000] if text is None else text)
+    with pytest.raises(NotFound, match="missing"):
+        await read(services, alice, event.id, path="all.missing")
+
+
 async def test_a_long_payload_is_read_in_pieces(services, alice):
     """Each says where the next begins; the last says no more. A megabyte is stored compressed, which nobody sees."""
     text = "äß" * 500_000

@@ -1,6 +1,5 @@
 """The payload of an event, part by part, as it was received."""
 
-import asyncio
 import base64
 import json
 from typing import Any
@@ -10,8 +9,10 @@ from clawback.errors import BadPayload, NotFound, Rejected
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id
 from clawback.operations.caller import Caller, Services
-from clawback.payloads.paths import value_at
+from clawback.payloads.narrow import MAX_INDEX, child, is_wide, mend
+from clawback.payloads.paths import parse_path, value_at
 from clawback.store.events import decode_event
+from clawback.system.heavy import run_heavy
 
 DEFAULT_CHARACTERS = 20_000
 """Some 5,000 tokens: a file's worth, and far from filling a context window."""
@@ -38,19 +39,18 @@ async def read_payload(services: Services, caller: Caller, request: wire.EventPa
         )
     stored = await _find(services, caller, request.event_id)
     path = request.path or ""
-    # In a thread, as a body may be 25 MiB.
-    kind, text = await asyncio.to_thread(_read, stored, path)
-    part = text[offset : offset + limit]
+    # In a thread, as a body may be 25 MiB; in one of few, as many may ask.
+    kind, part, total = await run_heavy(_read, stored, path, offset, limit)
     answer = {
         "eventId": request.event_id,
         "path": path,
         "kind": kind,
         "text": part,
         "offset": offset,
-        "totalCharacters": len(text),
+        "totalCharacters": total,
     }
     end = offset + len(part)
-    return answer | {"nextOffset": end} if part and end < len(text) else answer
+    return answer | {"nextOffset": end} if part and end < total else answer
 
 
 async def fetch_payload(services: Services, caller: Caller, event_id: str) -> bytes:
@@ -64,7 +64,7 @@ async def fetch_payload(services: Services, caller: Caller, event_id: str) -> by
     """
     stored = await _find(services, caller, event_id)
     try:
-        _, body = await asyncio.to_thread(decode_event, stored.headers, stored.data)
+        _, body = await run_heavy(decode_event, stored.headers, stored.data)
     except BadPayload as error:
         raise Rejected("this is no event that anybody could read") from error
     return body
@@ -81,17 +81,41 @@ async def _find(services: Services, caller: Caller, event_id: str) -> Stored:
     return found.stored
 
 
-def _read(stored: Stored, path: str) -> tuple[str, str]:
-    """Say what is at a path, and write it: a string as it is, all else as JSON, the whole as it was received."""
+def _read(stored: Stored, path: str, offset: int, limit: int) -> tuple[str, str, int]:
+    """
+    Say what is at a path, and write a part of it: a string as it is, all else as JSON, the whole as it was received.
+
+    Returns its kind, the part and the characters of all of it.
+    """
     try:
         event, body = decode_event(stored.headers, stored.data)
         text = body.decode() if event.encoding is None else base64.b64encode(body).decode()
     except (BadPayload, UnicodeDecodeError) as error:
         raise Rejected("this is no event that anybody could read") from error
-    if not path:
-        return "payload", text
+    kind = "payload"
+    if path:
+        del text
+        kind, text = _value(body, path)
+    return kind, text[offset : offset + limit], len(text)
+
+
+def _value(body: bytes, path: str) -> tuple[str, str]:
+    """Say what kind of value is at a path, and write it."""
     try:
-        value = value_at(json.loads(body), path)
+        steps, text = parse_path(path), body
+        while steps and is_wide(text):
+            step, *steps = steps
+            found = child(mend(text) if text is body else text, step)
+            if found is None:
+                raise NotFound(
+                    f"there is no {step!a} on the way of this path, or an array there has too many values to read one"
+                    f" above {MAX_INDEX} by itself"
+                )
+            text = bytes(found)
+        if text[:1] in (b"{", b"[") and is_wide(text):
+            # Shown as it was received: a tree of it would be many times as large.
+            return ("object" if text[:1] == b"{" else "array"), text.decode()
+        value = value_at(json.loads(text), ".".join(steps))
         written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except (ValueError, RecursionError) as error:
         raise Rejected("this payload is not JSON, so there are no paths in it: leave the path out") from error

@@ -11,15 +11,16 @@ from typing import Any
 
 from clawback.model import Projection, Scheme
 from clawback.payloads import github
+from clawback.payloads.narrow import is_wide
 from clawback.payloads.paths import parse_selection, select
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Reading this takes a server some 40 ms, during which it does nothing else; a larger one is cut instead."""
+"""A larger one is cut instead, and so is one with more values than `narrow.MAX_VALUES`: a tree of them is made here."""
 
 
 def project(body: bytes, projection: Projection) -> str | None:
     """Make the text of the part that is wanted, as JSON on one line; None where the body has to be shown as it is."""
-    if len(body) > MAX_BYTES:
+    if len(body) > MAX_BYTES or is_wide(body):
         return None
     try:
         part = json.dumps(_choose(json.loads(body), projection), ensure_ascii=False, separators=(",", ":"))

@@ -6,7 +6,8 @@ parser, so no two parts can disagree on what a body says:
 
   * msgspec, not the standard library's json: it refuses NaN, UTF-16 and trailing text, and it can step over what
     nobody asked for. A path is followed through `Raw` slices, so reading one field of 25 MiB takes 60 ms and never
-    builds the tree, which takes 250 ms and many times the memory. Numbers are never converted, so the length
+    builds the tree, which takes 250 ms and many times the memory; of what is large not even the slices beside the path
+    are made (`payloads/narrow.py`), as there may be millions. Numbers are never converted, so the length
     of one cannot hurt; nesting beyond Python's recursion limit is refused.
   * Of equal keys in an object the last one counts, as in JavaScript and Python (RFC 8259 section 4 leaves it open).
   * Half a surrogate pair (`"\ud83d"`, which a JavaScript sender makes by cutting a text) reads as U+FFFD: RFC 8259
@@ -26,6 +27,7 @@ from msgspec import Raw
 
 from clawback.errors import BadPayload
 from clawback.model import encode_json
+from clawback.payloads import narrow
 
 MAX_TEXT_CHARACTERS = 256
 """Of a header or body value that names something. A longer one is no event type or id; it would swell every record."""
@@ -34,6 +36,9 @@ MAX_PATH_DEPTH = 8
 
 MAX_FORM_FIELDS = 1000
 """Slack's largest has about twenty. Guards against a body of 25 million ampersands."""
+
+SPLIT_BYTES = 64 * 1024
+"""Up to here an object is split into all of its fields in one pass, which is what nearly every body is read by."""
 
 _FORM = "application/x-www-form-urlencoded"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -45,11 +50,6 @@ _decode_array = msgspec.json.Decoder(list[Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
 
 _INDEX = re.compile("[0-9]{1,9}")
-
-# A whole escape at a time, so that the second half of `\\` is never taken for the start of `\ud800`.
-_ESCAPE = re.compile(
-    rb"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
 
 
 class Headers:
@@ -154,11 +154,11 @@ def decode_form_text(text: bytes) -> bytes:
 
 def _parse(text: bytes) -> Raw | dict[str, Raw]:
     """Check the whole, in one pass: an object, which is what nearly every body is, is split into its fields by it."""
-    decode = _decode_object if text.startswith(b"{") else _decode_raw
+    decode = _decode_object if text.startswith(b"{") and len(text) <= SPLIT_BYTES else _decode_raw
     try:
         return decode(text)
     except msgspec.DecodeError:
-        whole = _ESCAPE.sub(lambda escape: escape[1] or rb"\ufffd", text)
+        whole = narrow.mend(text)
         if whole == text:
             raise
         return decode(whole)
@@ -177,6 +177,8 @@ def _follow(whole: Raw | dict[str, Raw], path: str) -> str | None:
 
 
 def _child(value: Raw, step: str) -> Raw | None:
+    if len(memoryview(value)) > SPLIT_BYTES:
+        return narrow.child(value, step)
     match _first_byte(value):
         case b"{":
             return _decode_object(value).get(step)

@@ -39,7 +39,7 @@ from clawback.model import (
 )
 from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
-from clawback.sessions.frames import build_event_frame
+from clawback.sessions.showing import show_event
 from clawback.store.events import EVENT_HEADER, EventStore, decode_event
 from clawback.store.history import History
 from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled
@@ -276,7 +276,7 @@ class Dispatcher:
         event = None if held is None else self._known.get(held.event_id)
         if held is None or event is None or held.attempt == 0 or (body := await self._body(held)) is None:
             return None
-        return build_event_frame(event, body, held, names_events=self._client.names_events)
+        return await show_event(event, body, held, names_events=self._client.names_events)
 
     async def _restore(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
@@ -495,7 +495,7 @@ class Dispatcher:
             return rules.Ended(held.event_id)
         event = self._known[held.event_id]
         self._bodies.pop(held.event_id, None)
-        frame = build_event_frame(event, body, held, names_events=self._client.names_events)
+        frame = await show_event(event, body, held, names_events=self._client.names_events)
         if not await self._client.send(frame):
             # The connection ended since the event was pulled: nobody has seen this attempt.
             return rules.Unsent(held.event_id, stored=True)

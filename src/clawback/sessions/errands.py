@@ -24,8 +24,8 @@ from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
-from clawback.sessions.frames import build_event_frame
 from clawback.sessions.presence import Presence
+from clawback.sessions.showing import show_event
 from clawback.store.events import decode_event
 from clawback.store.leases import Leases
 from clawback.store.stacks import Stacks
@@ -148,7 +148,7 @@ class Errands:
         if not held:
             return None
         event, body = await asyncio.to_thread(decode_event, held[-1].stored.headers, held[-1].stored.data)
-        return build_event_frame(event, body, held[-1].held, names_events=True)
+        return await show_event(event, body, held[-1].held, names_events=True)
 
     async def _try(self, errand: _Errand) -> str:
         entry = await self._leases.read(errand.address)

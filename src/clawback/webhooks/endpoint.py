@@ -37,6 +37,7 @@ from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.refusals import Refusals
 from clawback.store.registry import Registry
+from clawback.system.heavy import run_heavy
 from clawback.telemetry import metrics, traceparent
 from clawback.webhooks.bodies import Bodies, Body, TooSlow
 from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
@@ -306,7 +307,7 @@ class WebhookEndpoint:
         ]
         ids = EventIds(self._registry.install.id_key, _new_event_id)
         decide = partial(take, request, source, secrets, ids=ids, now=now)
-        verdict = decide() if len(request.body) <= THREAD_BYTES else await asyncio.to_thread(decide)
+        verdict = decide() if len(request.body) <= THREAD_BYTES else await run_heavy(decide)
         if span is not None:
             verdict = _trace(verdict, request, span)
         self._count(source)
