@@ -13,7 +13,18 @@ from clawback.crons.firing import DUE_HEADER, EDITION_HEADER, KIND, Crons, next_
 from clawback.errors import Rejected, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.streams import Fabric
-from clawback.model import Address, Cron, EventState, Missed, Overlap, Priority, new_id, random_id
+from clawback.model import (
+    PERSON,
+    Address,
+    Cron,
+    EventState,
+    Missed,
+    Overlap,
+    Priority,
+    new_id,
+    random_id,
+    session_author,
+)
 from clawback.store import later
 from clawback.store.events import EventStore, decode_event
 from clawback.store.history import History
@@ -519,3 +530,17 @@ async def test_what_nats_publishes_before_its_time_does_not_run(room, fields):
 
     assert await room.runs(cron) == []
     assert await room.registry.find_cron(room.profile_id, cron.id) == cron
+
+
+async def test_a_cron_of_another_session_is_skipped_where_messages_are_off(room):
+    """Set before they were; what a person or the session itself has set runs on."""
+    quiet = Address(room.profile_id, "quiet")
+    await room.registry.keep_messaging(quiet, allowed=False)
+    authors = (session_author("mallory"), session_author("quiet"), PERSON, None)
+    foreign, *others = [await room.make(tag="quiet", set_by=author) for author in authors]
+    room.clock.now += MINUTE
+    for cron in (foreign, *others):
+        await room.crons.fire(room.due(cron, NOON + MINUTE))
+
+    assert [len(await room.runs(cron)) for cron in (foreign, *others)] == [0, 1, 1, 1]
+    assert [reason for reason, _ in await room.skipped()] == ["messages_off"]
