@@ -236,9 +236,10 @@ class Event(Record, frozen=True):
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
-    `payload` is which part of the body a session is shown, None for all of it. `set_by` is who gave the order of a
-    webhook or cron, and `run_by` who had a cron run outside its times. `traceparent` says which trace it
-    belongs to, None where nobody traces; it is stored in a header of its own, as is the custom in NATS.
+    `payload` is which part of the body a session is shown, None for all of it. `type_signed` is False where the type
+    of a webhook stands in a header that nothing signed. `set_by` is who gave the order of a webhook or cron, and
+    `run_by` who had a cron run outside its times. `traceparent` says which trace it belongs to, None where nobody
+    traces; it is stored in a header of its own, as is the custom in NATS.
     """
 
     id: str
@@ -262,6 +263,7 @@ class Event(Record, frozen=True):
     label: str | None = None
     scheduled_at: datetime | None = None
     payload: Projection | None = None
+    type_signed: bool | None = None
     set_by: str | None = None
     run_by: str | None = None
     traceparent: str | None = None

@@ -47,7 +47,7 @@ def test_accepted_event_says_where_it_is_from_and_what_to_do():
     source = source_of(Scheme.GITHUB, routes={"issues.opened": "/triage"}, tag="web", priority=Priority.PRIORITY)
     fields = [("X-GitHub-Event", "issues"), ("X-GitHub-Delivery", "guid")]
 
-    verdict = post(source, b'{"action":"opened"}', fields)
+    verdict = post(source, b'{"action":"opened","issue":{}}', fields)
 
     assert verdict == Accepted(
         Event(

@@ -20,7 +20,7 @@ send one, or else as an object of its fields. The body itself is never rewritten
 
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Raw
@@ -118,6 +118,17 @@ class Request:
                 f"body refused: the event type is read from it and it is not JSON ({error}); send JSON, or let the"
                 " source read the type from a header"
             ) from error
+
+    def fields(self) -> Mapping[str, Raw]:
+        """
+        Return the fields of the body's JSON object, values unread; none where it is another value.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON.
+        """
+        self.text_at("")
+        whole = self._json()
+        return whole if isinstance(whole, dict) else {}
 
     def _json(self) -> Raw | dict[str, Raw]:
         if self._parsed is None:

@@ -51,6 +51,8 @@ def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bo
     elif event.payload is not None and (part := project(body, event.payload)) is not None:
         meta["payload"] = "fields" if event.payload.fields else "compact"
         payload = f"{part}\n\n[a part, chosen by Clawback, of {len(payload):,} characters; event_payload has the rest]"
+    if event.type_signed is False:
+        meta["typeSigned"] = "false"
     told = {"setBy": event.set_by, "runBy": event.run_by, "replay": event.replay}
     meta |= {name: value for name, value in told.items() if value is not None}
     content = _shorten(payload, event, held)

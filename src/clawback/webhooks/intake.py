@@ -14,6 +14,7 @@ from msgspec import Struct
 from clawback.errors import BadPayload
 from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
 from clawback.senders.event_type import read_event_type
+from clawback.senders.kinds import is_type_signed
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
 from clawback.senders.signatures import SCHEMES, InBody, InHeader, Row, verify
 from clawback.webhooks.routes import find_instruction
@@ -53,7 +54,7 @@ def take(
     Verify, name and route one request. `secrets` are the source's, opened.
 
     Raises:
-        BadSignature: see `signatures.verify`.
+        BadSignature: see `signatures.verify`; or the signed body is of another kind than a header says.
         BadPayload: the event type must be read from the body and cannot be.
     """
     row = verify(request, source.scheme, secrets, now, source.signature)
@@ -64,6 +65,7 @@ def take(
         ids.fresh() if delivery_id is None else derive_event_id(ids.key, source.profile_id, source.id, delivery_id)
     )
     event_type = read_event_type(request, source.scheme, source.event_type)
+    type_signed = _is_type_signed(request, source, row, event_type)
     instruction = find_instruction(source, event_type)
     path = f"/{source.slug}"
     if instruction is None:
@@ -94,6 +96,7 @@ def take(
             encoding=None if request.is_utf8 else "base64",
             allowed_seconds=source.timeout_seconds,
             payload=source.payload,
+            type_signed=None if type_signed else False,
             set_by=source.set_by,
         )
     )
@@ -118,6 +121,13 @@ def _delivery_id(request: Request, row: Row | None) -> str | None:
         case None:
             found = None
     return found if found and len(found) <= MAX_TEXT_CHARACTERS else None
+
+
+def _is_type_signed(request: Request, source: Source, row: Row | None, event_type: str) -> bool:
+    """Say whether the type can be told from what was signed. A token signs nothing, and unsigned events say so."""
+    if row is None or not event_type:
+        return True
+    return is_type_signed(request, source.scheme, source.event_type) and row.algorithm is not None
 
 
 def _challenge(request: Request) -> str | None:
