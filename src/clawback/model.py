@@ -196,13 +196,34 @@ class Source(Record, frozen=True):
         return tuple(each for each in self.secrets if each.expires_at is None or now < each.expires_at)
 
 
+class Decision(Record, frozen=True):
+    """
+    What a cron does about one message that came due, decided once, whoever carries it out.
+
+    The message is that of an `edition` and of the `first` instant. Those in `run` become events, in this order;
+    `skipped` were missed, from `first_skipped` to `last_skipped`; those in `held_back` are skipped for a `reason`,
+    which `text` has in words.
+    """
+
+    edition: int
+    first: datetime
+    run: tuple[datetime, ...] = ()
+    skipped: int = 0
+    first_skipped: datetime | None = None
+    last_skipped: datetime | None = None
+    held_back: tuple[datetime, ...] = ()
+    reason: str | None = None
+    text: str | None = None
+
+
 class Cron(Record, frozen=True):
     """
     A prompt that becomes an event at the times of a schedule in a zone, or `once`.
 
     It is due at what comes after `since` and after `last_due`, the newest instant that is done with, whether it ran or
     was skipped. `edition` counts its changes by people: what is armed for another edition does not count. `set_by` is
-    whose order its prompt is (operations/authors.py), None where that was not recorded.
+    whose order its prompt is (operations/authors.py), None where that was not recorded. `decision` is about what came
+    due last.
     """
 
     id: str
@@ -224,6 +245,7 @@ class Cron(Record, frozen=True):
     last_due: datetime | None = None
     last_run_at: datetime | None = None
     set_by: str | None = None
+    decision: Decision | None = None
 
 
 class Event(Record, frozen=True):

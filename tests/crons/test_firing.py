@@ -243,7 +243,13 @@ async def test_an_event_that_another_server_ended_does_not_run_again(fresh_fabri
     due = killed.due(cron, begin + MINUTE)
     killed.clock.now = begin + MINUTE
     monkeypatch.setattr(killed.ledger, "note", lambda *_: None)
-    monkeypatch.setattr(killed.registry, "update_cron", unavailable)
+    store = killed.events.store
+
+    async def store_and_die(*arguments, **options):
+        await store(*arguments, **options)
+        raise Unavailable("killed")
+
+    monkeypatch.setattr(killed.events, "store", store_and_die)
     with suppress(Unavailable):
         await killed.crons.fire(due)
     address = Address(other.profile_id, None)
@@ -258,11 +264,6 @@ async def test_an_event_that_another_server_ended_does_not_run_again(fresh_fabri
     await other.fabric.close()
 
 
-async def unavailable(*_):
-    """Fail as if NATS were away."""
-    raise Unavailable("killed")
-
-
 async def fired(room, due):
     """Whether a message is done with."""
     with suppress(Unavailable):
@@ -272,21 +273,156 @@ async def fired(room, due):
 
 
 @pytest.mark.parametrize("missed", Missed)
-async def test_what_ran_before_a_kill_is_not_skipped_after_it(room, missed, monkeypatch):
-    """Its server was killed before it could store that it had run, and others are back minutes later."""
+@pytest.mark.parametrize("step", ["update_cron", "store"])
+async def test_what_was_decided_before_a_kill_is_carried_out_after_it(room, missed, step, monkeypatch):
+    """Its server was killed before it could go on, and others are back hours later: nothing of it is skipped."""
     cron = await room.make(missed=missed)
     due = room.due(cron, NOON + MINUTE)
     room.clock.now = NOON + MINUTE
+    owner = {"update_cron": room.registry, "store": room.events}[step]
+    carry_out = getattr(owner, step)
+
+    async def carry_out_and_die(*arguments, **options):
+        await carry_out(*arguments, **options)
+        raise Unavailable("killed")
+
     with monkeypatch.context() as patch, suppress(Unavailable):
-        patch.setattr(room.registry, "update_cron", unavailable)
+        patch.setattr(owner, step, carry_out_and_die)
         await room.crons.fire(due)
     room.clock.now = NOON + 200 * MINUTE
     await room.crons.fire(due)
+    assert await room.skipped() == []
+    await room.crons.fire(room.due(cron, NOON + 2 * MINUTE))
 
     kept = {Missed.ALL: range(101, 201), Missed.LATEST: [200], Missed.NONE: [200]}[missed]
     assert await room.runs(cron) == [NOON + number * MINUTE for number in (1, *kept)]
     ((_, text),) = await room.skipped()
     assert text.startswith(f"{199 - len(kept)} runs that were due from 2031-03-03T12:02:00Z to ")
+
+
+@pytest.mark.parametrize("missed", [Missed.LATEST, Missed.NONE])
+@pytest.mark.parametrize("once", [False, True])
+async def test_an_instant_that_one_server_decided_to_run_is_skipped_by_no_other(
+    fabric, room, missed, once, monkeypatch
+):
+    """It hung before it ran it, another was given the message hours later, and then the first came back."""
+    at = NOON + MINUTE
+    cron = await room.make(missed=missed, **({"schedule": None, "once": at} if once else {}))
+    due, reached, go_on = room.due(cron, at), asyncio.Event(), asyncio.Event()
+    store = room.events.store
+
+    async def hang(*arguments, **options):
+        reached.set()
+        await go_on.wait()
+        return await store(*arguments, **options)
+
+    monkeypatch.setattr(room.events, "store", hang)
+    room.clock.now = at
+    hanging = asyncio.create_task(room.crons.fire(due))
+    await reached.wait()
+    other = await Room.open(fabric, room.profile_id, Clock(at + 3 * 24 * HOUR))
+    await other.crons.fire(due)
+    go_on.set()
+    await hanging
+
+    assert await room.runs(cron) == [at]
+    assert await room.skipped() == []
+
+
+async def test_an_instant_that_one_server_skipped_is_run_by_no_other(fabric, room, monkeypatch):
+    """The earlier run ended just after it was looked for; its message was given to another server too."""
+    cron = await room.make(overlap=Overlap.SKIP)
+    room.clock.now = NOON + MINUTE
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    other = await Room.open(fabric, room.profile_id, Clock(NOON + 2 * MINUTE))
+    due = room.due(cron, NOON + 2 * MINUTE)
+    record = room.history.record_drop
+
+    async def record_after_all(*arguments):
+        shard = subjects.shard_of(room.profile_id, SHARDS)
+        await fabric.api(
+            f"STREAM.PURGE.{subjects.event_stream(shard)}", {"filter": subjects.profile_filter(shard, room.profile_id)}
+        )
+        await other.crons.fire(due)
+        await record(*arguments)
+
+    monkeypatch.setattr(room.history, "record_drop", record_after_all)
+    room.clock.now = NOON + 2 * MINUTE
+    await room.crons.fire(due)
+
+    assert await room.runs(cron) == []
+    ((reason, _),) = await room.skipped()
+    assert reason == "overlap"
+
+
+@pytest.mark.parametrize("step", ["update_cron", "store", "delete_cron"])
+async def test_a_one_time_cron_that_is_changed_as_it_fires_stays(fabric, room, step, monkeypatch):
+    """Whenever that is: it runs at its old time, and at its new one."""
+    cron = await room.make(schedule=None, once=NOON + MINUTE)
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    owner = room.events if step == "store" else room.registry
+    carry_out = getattr(owner, step)
+
+    async def be_overtaken(*arguments, **options):
+        monkeypatch.setattr(owner, step, carry_out)
+        await other.crons.change(room.profile_id, cron.id, lambda each: replaced(each, once=NOON + HOUR))
+        return await carry_out(*arguments, **options)
+
+    monkeypatch.setattr(owner, step, be_overtaken)
+    room.clock.now = NOON + MINUTE
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    kept = await room.registry.find_cron(room.profile_id, cron.id)
+
+    assert kept.once == NOON + HOUR
+    assert await room.armed(cron) == NOON + HOUR
+    assert await room.runs(cron) == ([] if step == "update_cron" else [NOON + MINUTE])
+    await later.disarm(fabric, KIND, room.profile_id, cron.id)
+    room.clock.now = NOON + HOUR
+    await room.crons.fire(room.due(kept, NOON + HOUR))
+    assert (await room.runs(cron))[-1] == NOON + HOUR
+    assert await room.registry.find_cron(room.profile_id, cron.id) is None
+
+
+async def test_a_label_that_is_changed_as_a_one_time_cron_fires_runs_nothing_twice(fabric, room, monkeypatch):
+    """And the cron goes, since it has had its time."""
+    cron = await room.make(schedule=None, once=NOON + MINUTE)
+    other = await Room.open(fabric, room.profile_id, room.clock)
+    delete = room.registry.delete_cron
+
+    async def be_overtaken(*arguments, **options):
+        monkeypatch.setattr(room.registry, "delete_cron", delete)
+        await other.crons.change(room.profile_id, cron.id, lambda each: replaced(each, label="new"))
+        return await delete(*arguments, **options)
+
+    monkeypatch.setattr(room.registry, "delete_cron", be_overtaken)
+    room.clock.now = NOON + MINUTE
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    await room.crons.fire(room.due(cron, NOON + MINUTE, edition=2))
+
+    assert await room.runs(cron) == [NOON + MINUTE]
+    assert await other.registry.find_cron(room.profile_id, cron.id) is None
+
+
+async def test_weeks_of_minutes_are_made_up_for_beside_the_loop(room):
+    """Many crons at once, while the loop has its turn all the time; and what was skipped is counted exactly."""
+    crons = [await room.make(schedule=f"{number}-59 * * * *", timezone="Europe/Berlin") for number in range(10)]
+    room.clock.now = NOON + timedelta(days=30)
+    turns, ended = 0, asyncio.Event()
+
+    async def take_turns():
+        nonlocal turns
+        while not ended.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(take_turns())
+    await asyncio.gather(*(room.crons.fire(room.due(cron, NOON + 10 * MINUTE)) for cron in crons))
+    ended.set()
+    await looking
+
+    assert turns > 100
+    texts = sorted(text.partition(" from")[0] for _, text in await room.skipped())
+    assert texts == sorted(f"{49 + 719 * (60 - number) + (number == 0)} runs that were due" for number in range(10))
 
 
 async def test_what_was_skipped_before_a_kill_is_skipped_after_it(room, monkeypatch):
@@ -309,7 +445,7 @@ async def test_what_was_skipped_before_a_kill_is_skipped_after_it(room, monkeypa
     again = await room.armed(cron)
     await room.crons.fire(room.due(cron, again))
 
-    assert again == NOON + 10 * MINUTE
+    assert again == NOON + 11 * MINUTE
     assert await room.runs(cron) == [NOON + number * MINUTE for number in (10, 15)]
     second, first = [text for _, text in await room.skipped()]
     assert first.startswith("9 runs that were due from 2031-03-03T12:01:00Z to 2031-03-03T12:09:00Z")

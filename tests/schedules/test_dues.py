@@ -2,6 +2,7 @@
 
 import warnings
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import groupby, islice, pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clawback.errors import Rejected
-from clawback.schedules import due_times, next_due, parse_expression, parse_zone
+from clawback.schedules import count_due, due_times, dues, next_due, parse_expression, parse_zone
 
 ZONES = (
     "Europe/Berlin",
@@ -45,6 +46,7 @@ BEGIN, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
+@cache
 def changes(zone):
     """Find the hours, in UTC, in which the clocks of a zone change."""
     hours = (BEGIN + number * HOUR for number in range(int((END - BEGIN) / HOUR)))
@@ -131,6 +133,66 @@ def test_rare_days_are_found():
 
     assert [due.year for due in found] == [2024, 2028, 2032]
     assert (sunday.month, sunday.day, sunday.isoweekday()) == (2, 29, 7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "right/Europe/Berlin",
+        "posix/Europe/Berlin",
+        "localtime",
+        "posixrules",
+        "Factory",
+        "right/UTC",
+        "europe/berlin",
+        "Europe/Berlin ",
+        "leapseconds",
+        "zone.tab",
+        "tzdata.zi",
+        "America",
+        "UTC+1",
+        "EST5EDT,M3.2.0,M11.1.0",
+    ],
+)
+def test_a_zone_that_iana_does_not_name_is_refused(name):
+    """Though the machine has a file for it; one that was stored is found as before."""
+    with pytest.raises(Rejected, match=r"timezone refused, read .*: accepted is UTC or an IANA name such as"):
+        parse_zone(name)
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "Etc/GMT+5", "US/Eastern", "GB", "America/Argentina/Ushuaia"])
+def test_a_zone_that_iana_names_is_found(name):
+    """Old names too."""
+    assert parse_zone(name).key == name
+
+
+@settings(max_examples=300, deadline=None)
+@example("59 23 * * *", "Asia/Beirut", datetime(2027, 10, 30, 21, 29, tzinfo=UTC), 86_400.0)
+@example("0-59 0-3 * * *", "Australia/Lord_Howe", datetime(2025, 4, 5, 15, 1, tzinfo=UTC), 50_000.0)
+@given(
+    st.sampled_from((*EXPRESSIONS, "* * * * *", "0-59 0-3 * * *", "0 0 L * *", "30 2 * * L0", "0 2 13 * FRI")),
+    st.sampled_from(ZONES),
+    st.datetimes(datetime(2024, 1, 1), datetime(2034, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 -- bounds have none
+    st.floats(0, 10 * 86_400),
+)
+def test_counting_is_going_through_all(text, name, first, seconds):
+    """From any instant, in what clocks show twice and skip too."""
+    zone, expression, end = parse_zone(name), parse_expression(text), first + timedelta(seconds=seconds)
+    change = next((change for change in changes(zone) if change > first), None)
+    for start, last in ((first, end), *([(change - DAY, change + DAY)] if change is not None else [])):
+        every = between(text, zone, start - timedelta(microseconds=1), last)
+        found = count_due(expression, zone, start, last, 101)
+
+        assert (found.total, found.newest) == (len(every), every[-101:])
+
+
+def test_ten_years_of_minutes_are_counted_without_going_through_them(monkeypatch):
+    """Nothing but what clocks do is looked up."""
+    monkeypatch.setattr(dues, "next_due", None)
+    found = count_due(parse_expression("* * * * *"), parse_zone("Europe/Berlin"), BEGIN, BEGIN + 3650 * DAY, 101)
+
+    assert found.total == 3650 * 24 * 60 + 1
+    assert len(found.newest) == 101
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../UTC", "/etc/passwd", "Europe", "CET+1", "a\0b", "x" * 5000])

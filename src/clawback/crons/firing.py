@@ -2,12 +2,15 @@
 What a cron does when it is due: its event is stored, and its next due instant is armed.
 
 NATS is the clock (store/later.py), and whichever server is given the message carries it out. It may be given again,
-to another server as well, so each step does no harm when it is repeated, and they are in this order: the events, whose
-ids follow from the cron and the due instant; `last_due`, below which nothing is ever due again; the next instant, armed
-only where none is. A server that is killed between them leaves a message that is not acked.
+to another server as well, so each step does no harm when it is repeated, and they are in this order:
 
-Where runs were missed, what is to run depends on when somebody looks. So what was stored already is passed over first,
-and what is skipped is done with, in `last_due`, before anything runs.
+    decide      which instants run and which are skipped, stored in the cron's record against the revision that was read
+    carry out   the skips into the history, then the events, whose ids follow from the cron and the due instant
+    arm         the next instant, only where none is
+
+Where runs were missed, what is to run depends on when somebody looks. So it is decided once: whoever is given the
+message after that, because its server was killed, hung or froze, carries out the same. No instant is skipped by one and
+run by the other.
 
 Due instants follow from each other and not from the time of day, so a clock that is set back repeats nothing.
 """
@@ -28,6 +31,7 @@ from clawback.fabric.streams import Fabric
 from clawback.model import (
     Address,
     Cron,
+    Decision,
     Event,
     EventState,
     HistoryRecord,
@@ -37,7 +41,7 @@ from clawback.model import (
     is_foreign,
     new_id,
 )
-from clawback.schedules import Plan, due_times, next_due, parse_expression, parse_zone, plan_runs
+from clawback.schedules import Plan, due_times, find_zone, next_due, plan_runs, read_expression
 from clawback.schedules.missed import choose_late
 from clawback.store import later
 from clawback.store.events import EventStore
@@ -72,6 +76,12 @@ EARLY = timedelta(seconds=1)
 """How much earlier than it is due something may be published."""
 
 UNKNOWN = "it cannot be armed, for a reason that only the server's log has"
+
+AT_ONCE = timedelta(minutes=5)
+"""How late a cron may be to be planned on the loop: there are few instants, if any, to be gone through."""
+
+CATCHING_UP = 16
+"""Crons at a time that make up for more than one run: webhooks and other crons use the same disk."""
 
 UPCOMING = 3
 """Runs that an answer shows, so that everybody sees what was understood."""
@@ -108,6 +118,8 @@ class Crons:
         self.aside = aside or Aside()
         self.now = now
         self._booking = asyncio.Semaphore(BOOKINGS)
+        self._planning = asyncio.Semaphore(1)
+        self._catching_up = asyncio.Semaphore(CATCHING_UP)
 
     async def open(self) -> None:
         """
@@ -233,7 +245,7 @@ class Crons:
         if cron.once is not None or cron.schedule is None:
             return [cron.once] if cron.once is not None else []
         after = max(each for each in (cron.since, cron.last_due, self.now()) if each is not None)
-        return list(islice(due_times(parse_expression(cron.schedule), parse_zone(cron.timezone), after), UPCOMING))
+        return list(islice(due_times(read_expression(cron.schedule), find_zone(cron.timezone), after), UPCOMING))
 
     async def fire(self, due: later.Due) -> None:
         """
@@ -250,21 +262,36 @@ class Crons:
         if first.tzinfo is None:
             raise BadPayload("it does not say in which zone it is due")
         cron = await self._registry.find_cron(due.profile_id, due.name)
-        if cron is None or cron.paused:
+        if cron is None:
             return
-        if edition == cron.edition and (cron.last_due is None or first > cron.last_due):
-            if not self._is_due(cron, first, due.published_at):
-                return
-            if cron.once is not None:
-                await self._fire_once(cron)
-                return
-            try:
-                cron = await self._fire_planned(cron, first)
-            except NotFound:
-                return  # deleted at this moment
+        try:
+            if not _is_decided(cron, edition, first) and self._is_wanted(cron, edition, first, due.published_at):
+                cron = await self._decide(cron, first)
+        except NotFound:
+            return  # deleted at this moment
+        if _is_decided(cron, edition, first):
+            await self._carry_out(cron)
         async with self._booking:
+            await self._go_on(cron)
+
+    async def _go_on(self, cron: Cron) -> None:
+        """Arm what comes next of a cron, or delete one that has had its only time."""
+        if cron.once is not None and _is_done(cron, cron.once):
+            await self._registry.delete_cron(cron.profile_id, cron.id, edition=cron.edition)
+        elif not cron.paused and self.aside.reason(KIND, cron.id) is None:
             with contextlib.suppress(Conflict):  # whoever was given this message too has armed it
                 await self._arm(cron, replace=False)
+
+    def _is_wanted(self, cron: Cron, edition: int, first: datetime, published_at: datetime | None) -> bool:
+        """
+        Tell whether what NATS says is due is to be decided about.
+
+        Raises:
+            Rejected: it is not due yet.
+        """
+        if cron.paused or edition != cron.edition or _is_done(cron, first):
+            return False
+        return self._is_due(cron, first, published_at)
 
     def _is_due(self, cron: Cron, first: datetime, published_at: datetime | None) -> bool:
         """
@@ -285,79 +312,90 @@ class Crons:
             raise Rejected(f"it is not due before {stamp(first)}")
         return True
 
-    async def _fire_planned(self, cron: Cron, first: datetime) -> Cron:
-        assert cron.schedule is not None, "a cron has a schedule, or a time"
-        expression, zone = parse_expression(cron.schedule), parse_zone(cron.timezone)
-        now = self.now() - jitter(cron)
-        plan = plan_runs(expression, zone, first, now, cron.missed)
-        if plan.skipped:
-            begun = await self._pass_over_stored(cron, first, now)
-            if begun > now:
-                return await self._done(cron, plan.last, plan.last)
-            plan = plan_runs(expression, zone, begun, now, cron.missed)
-        if plan.last_skipped is not None:
-            await self._note_missed(cron, plan)
-            # By the time that somebody else carries on, the policy might choose others: what is skipped stays so.
-            await self._done(cron, plan.last_skipped, None)
-        ran = [due for due in plan.run if await self._run(cron, due)]
-        return await self._done(cron, plan.last, ran[-1] if ran else None)
+    async def _decide(self, cron: Cron, first: datetime) -> Cron:
+        """
+        Decide what becomes of all that is due from an instant on, and store that; what was decided before stays.
 
-    async def _pass_over_stored(self, cron: Cron, first: datetime, now: datetime) -> datetime:
-        """Return the first due instant, at or after one, whose event no server has stored before it was killed."""
-        assert cron.schedule is not None, "the caller has looked"
-        waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id)
-        dues = due_times(parse_expression(cron.schedule), parse_zone(cron.timezone), first)
-        # They are stored in order, so the rest has not been.
-        while first <= now and (
-            (event_id := self._event_id(cron, first)) in waiting
-            or await self._events.was_accepted(cron.profile_id, event_id)
-        ):
-            first = next(dues)
-        return first
+        Raises:
+            NotFound: it was deleted.
+            Unavailable: not known to be stored.
+        """
+        plan = await self._plan(cron, first)
+        decision = Decision(cron.edition, first, plan.run, plan.skipped, plan.first_skipped, plan.last_skipped)
+        if plan.run:
+            decision = await self._hold_back(cron, decision)
 
-    async def _done(self, cron: Cron, last_due: datetime, last_run_at: datetime | None) -> Cron:
-        """Store that all that was due until an instant is done with."""
-
-        def done(current: Cron) -> Cron:
-            if current.last_due is not None and current.last_due >= last_due:
+        def decided(current: Cron) -> Cron:
+            if current.edition != cron.edition or _is_done(current, first):
                 return current
-            return msgspec.structs.replace(current, last_due=last_due, last_run_at=last_run_at or current.last_run_at)
+            last_run_at = decision.run[-1] if decision.run else current.last_run_at
+            return msgspec.structs.replace(current, decision=decision, last_due=plan.last, last_run_at=last_run_at)
 
         async with self._booking:
-            return await self._registry.update_cron(cron.profile_id, cron.id, done)
+            return await self._registry.update_cron(cron.profile_id, cron.id, decided)
 
-    async def _fire_once(self, cron: Cron) -> None:
-        assert cron.once is not None, "the caller has looked"
-        if choose_late(cron.once, self.now() - jitter(cron), cron.missed):
-            await self._run(cron, cron.once)
-        else:
-            await self._note_missed(cron, Plan((), 1, cron.once, cron.once, cron.once))
-        async with self._booking:
-            await self._registry.delete_cron(cron.profile_id, cron.id)
+    async def _plan(self, cron: Cron, first: datetime) -> Plan:
+        now = self.now() - jitter(cron)
+        if cron.once is not None:
+            run = choose_late(cron.once, now, cron.missed)
+            return Plan((cron.once,), 0, None, None, cron.once) if run else Plan((), 1, first, first, cron.once)
+        assert cron.schedule is not None, "a cron has a schedule, or a time"
+        expression, zone = read_expression(cron.schedule), find_zone(cron.timezone)
+        if now - first <= AT_ONCE:
+            return plan_runs(expression, zone, first, now, cron.missed)
+        async with self._planning:
+            # Not on the loop: everybody else waits there.
+            return await asyncio.to_thread(plan_runs, expression, zone, first, now, cron.missed)
 
-    async def _run(self, cron: Cron, due: datetime) -> bool:
+    async def _hold_back(self, cron: Cron, decision: Decision) -> Decision:
         """
-        Store the event of a due instant; False where it is skipped.
+        Skip what is not to run although it is due.
 
-        It is, while an earlier one has not ended or where another session set the cron for one that takes no messages.
+        That is all, where another session set the cron for one that takes no messages; and with `skip` all but one, as
+        long as an earlier run has not ended.
         """
-        event_id = self._event_id(cron, due)
         if is_foreign(cron.set_by, cron.tag) and await self._registry.quiet_among(cron.profile_id, [cron.tag]):
-            await self._skip(
-                cron, due, MESSAGES_OFF, f"due at {stamp(due)}, set by another session, and its session takes none"
-            )
-            return False
-        if cron.overlap is Overlap.SKIP:
-            waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id) - {event_id}
-            if waiting:
-                await self._skip(cron, due, OVERLAP, f"due at {stamp(due)}, while {min(waiting)} had not ended")
-                return False
+            text = "set by another session, and its session takes none"
+            return msgspec.structs.replace(decision, run=(), held_back=decision.run, reason=MESSAGES_OFF, text=text)
+        if cron.overlap is not Overlap.SKIP:
+            return decision
+        ours = {self._event_id(cron, due) for due in decision.run}
+        waiting = await self._events.waiting_of_cron(cron.profile_id, cron.id) - ours
+        first = self._event_id(cron, decision.run[0])
+        kept, reason_id = ((), min(waiting)) if waiting else (decision.run[:1], first)
+        held_back = decision.run[len(kept) :]
+        if not held_back:
+            return decision
+        return msgspec.structs.replace(
+            decision, run=kept, held_back=held_back, reason=OVERLAP, text=f"while {reason_id} had not ended"
+        )
+
+    async def _carry_out(self, cron: Cron) -> None:
+        decision = cron.decision
+        assert decision is not None, "the caller has looked"
+        if not decision.skipped and len(decision.run) + len(decision.held_back) == 1:
+            await self._carry_out_each(cron, decision)
+            return
+        async with self._catching_up:
+            if decision.skipped:
+                await self._note_missed(cron, decision)
+            await self._carry_out_each(cron, decision)
+
+    async def _carry_out_each(self, cron: Cron, decision: Decision) -> None:
+        for due in decision.held_back:
+            reason = decision.reason or OVERLAP
+            await self._skip(cron, due, reason, f"due at {stamp(due)}, {decision.text}")
+        for due in decision.run:
+            await self._run(cron, due)
+
+    async def _run(self, cron: Cron, due: datetime) -> None:
+        """Store the event of a due instant."""
+        event_id = self._event_id(cron, due)
         if await self._store(cron, event_id, due, delivery_id=stamp(due)):
             metrics.CRON_LATENESS.observe(max(0.0, (self.now() - due - jitter(cron)).total_seconds()))
             log.info(
                 "cron %s ran", cron.id, extra={"action": "cron_ran", "profile": cron.profile_id, "event": event_id}
             )
-        return True
 
     async def _store(
         self, cron: Cron, event_id: str, due: datetime, *, delivery_id: str | None, run_by: str | None = None
@@ -378,15 +416,15 @@ class Crons:
         maker = subjects.cron_maker(cron.id)
         return await self._events.store(address, event, cron.prompt.encode(), maker=maker, patience_s=STORE_SECONDS)
 
-    async def _note_missed(self, cron: Cron, plan: Plan) -> None:
-        assert plan.first_skipped is not None, "something is skipped"
-        assert plan.last_skipped is not None, "something is skipped"
-        if plan.skipped == 1:
-            text = f"due at {stamp(plan.last_skipped)}, when no server was up"
+    async def _note_missed(self, cron: Cron, decision: Decision) -> None:
+        assert decision.first_skipped is not None, "something is skipped"
+        assert decision.last_skipped is not None, "something is skipped"
+        if decision.skipped == 1:
+            text = f"due at {stamp(decision.last_skipped)}, when no server was up"
         else:
-            span = f"from {stamp(plan.first_skipped)} to {stamp(plan.last_skipped)}"
-            text = f"{plan.skipped} runs that were due {span}, when no server was up"
-        await self._skip(cron, plan.last_skipped, MISSED, text)
+            span = f"from {stamp(decision.first_skipped)} to {stamp(decision.last_skipped)}"
+            text = f"{decision.skipped} runs that were due {span}, when no server was up"
+        await self._skip(cron, decision.last_skipped, MISSED, text)
 
     async def _skip(self, cron: Cron, due: datetime, reason: str, text: str) -> None:
         record = HistoryRecord(
@@ -423,13 +461,23 @@ class Crons:
         return derive_event_id(self._registry.install.id_key, "cron", cron.profile_id, cron.id, stamp(due))
 
 
+def _is_done(cron: Cron, due: datetime) -> bool:
+    """Tell whether it is decided what becomes of an instant."""
+    return cron.last_due is not None and due <= cron.last_due
+
+
+def _is_decided(cron: Cron, edition: int, first: datetime) -> bool:
+    """Tell whether what was decided last is about this message."""
+    return cron.decision is not None and (cron.decision.edition, cron.decision.first) == (edition, first)
+
+
 def next_run(cron: Cron) -> datetime:
     """Return the next instant that a cron is due, whether or not it is past."""
     if cron.once is not None:
         return cron.once
     assert cron.schedule is not None, "a cron has a schedule, or a time"
     after = cron.since if cron.last_due is None else max(cron.since, cron.last_due)
-    return next_due(parse_expression(cron.schedule), parse_zone(cron.timezone), after)
+    return next_due(read_expression(cron.schedule), find_zone(cron.timezone), after)
 
 
 def next_armed(cron: Cron) -> datetime:

@@ -13,7 +13,7 @@ from clawback.model import Cron, Missed, Overlap, Priority, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.authors import check_order, choose_author, cron_is_whole, name_caller
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile
-from clawback.schedules import parse_expression, parse_zone
+from clawback.schedules import find_zone, parse_expression, parse_zone
 
 MAX_LABEL_CHARACTERS = 200
 MAX_JITTER_SECONDS = 3600
@@ -252,7 +252,7 @@ def check_jitter(seconds: int) -> int:
 
 def _answer(services: Services, cron: Cron) -> dict[str, Any]:
     upcoming = services.crons.upcoming(cron)
-    zone = parse_zone(cron.timezone)
+    zone = find_zone(cron.timezone)
     answer: dict[str, Any] = {
         "id": cron.id,
         "schedule": cron.schedule,

@@ -7,23 +7,49 @@ where they show an hour twice in autumn. A job with a star in front of minute or
 clock matches, so `*/5` keeps its beat through both.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from importlib import resources
+from itertools import islice
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from clawback.errors import Rejected
 from clawback.schedules.expression import Expression
 
 _SECOND = timedelta(seconds=1)
+_TICK = timedelta(microseconds=1)
 _LOOKAHEAD = timedelta(days=1)
 """No zone changes its clocks twice within this time."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1)
+def _iana_names() -> frozenset[str]:
+    """List the names that IANA gives zones; Factory is its word for a clock that nobody has set."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}
+
+
 def parse_zone(name: str) -> ZoneInfo:
     """
-    Find a time zone by its IANA name.
+    Find a time zone by its IANA name, as somebody gives it.
+
+    Other names that the machine has files for are none: `localtime` is another zone on each machine, and the zones
+    under `right/` count leap seconds.
+
+    Raises:
+        Rejected: there is none.
+    """
+    if name not in _iana_names():
+        raise Rejected(f"timezone refused, read {name[:80]!a}: accepted is UTC or an IANA name such as Europe/Berlin")
+    return find_zone(name)
+
+
+@lru_cache(maxsize=1024)
+def find_zone(name: str) -> ZoneInfo:
+    """
+    Find a zone that was stored: an earlier version took whatever the machine had a file for.
 
     Raises:
         Rejected: there is none.
@@ -48,6 +74,74 @@ def due_times(expression: Expression, zone: ZoneInfo, after: datetime) -> Iterat
     while True:
         after = next_due(expression, zone, after)
         yield after
+
+
+class Passed(NamedTuple):
+    """How many instants were due in a time, and the newest of them, oldest first."""
+
+    total: int
+    newest: list[datetime]
+
+
+def count_due(expression: Expression, zone: ZoneInfo, first: datetime, now: datetime, most: int) -> Passed:
+    """
+    Count what is due from `first` until `now`, both included, and list the newest, `most` at most.
+
+    Nothing is gone through but the newest: while clocks stand, each match on the wall is one instant, and matches are
+    counted by days. So years of every minute take milliseconds.
+    """
+    count, newest = 0, deque[datetime]()
+    for stretch in reversed(list(_stretches(zone, first.astimezone(UTC), now.astimezone(UTC) + _TICK))):
+        start, moved = stretch.start, None
+        if stretch.before is not None and not expression.floating:
+            passed = _wall(stretch.at, stretch.before)
+            if passed > start:
+                start = passed  # what clocks show again has been due
+            elif expression.count_on_the_wall(passed, start) and not expression.count_on_the_wall(start, start + _TICK):
+                moved = stretch.at  # what they skip is due right after
+        count += expression.count_on_the_wall(start, stretch.end) + (moved is not None)
+        wanted = islice(expression.latest_on_the_wall(start, stretch.end), most - len(newest))
+        newest.extendleft(wall.replace(tzinfo=UTC) - stretch.offset for wall in wanted)
+        if moved is not None and len(newest) < most:
+            newest.appendleft(moved)
+    return Passed(count, list(newest))
+
+
+class _Stretch(NamedTuple):
+    """
+    A time in which clocks keep their offset: what the wall shows at its `start`, and at its `end`, which is not in it.
+
+    It begins `at` an instant; `before` is the offset until then, None where no change began it.
+    """
+
+    at: datetime
+    start: datetime
+    end: datetime
+    offset: timedelta
+    before: timedelta | None
+
+
+def _stretches(zone: ZoneInfo, first: datetime, end: datetime) -> Iterator[_Stretch]:
+    """Part a time into those between changes of clocks."""
+    before: timedelta | None = None
+    at = moment = first
+    if first.astimezone(zone).fold:
+        # It begins in what clocks show for the second time.
+        before = _offset(zone, first - _LOOKAHEAD)
+        at = _first_change(zone, first - _LOOKAHEAD, first, before) or first
+    while moment < end:
+        offset, start = _offset(zone, moment), _wall(moment, _offset(zone, moment))
+        change = None
+        while moment < end and change is None:
+            horizon = min(moment + _LOOKAHEAD, end)
+            change = _first_change(zone, moment, horizon, offset)
+            moment = horizon if change is None else change
+        yield _Stretch(at, start, _wall(moment, offset), offset, before)
+        at, before = moment, offset
+
+
+def _wall(moment: datetime, offset: timedelta) -> datetime:
+    return (moment + offset).replace(tzinfo=None)
 
 
 def _next_fixed(expression: Expression, zone: ZoneInfo, after: datetime) -> datetime:

@@ -5,14 +5,13 @@ In good order that is one instant, a moment ago. After a time in which no server
 the cron's policy says which of them still run.
 """
 
-from collections import deque
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from clawback.model import Missed
-from clawback.schedules.dues import due_times
+from clawback.schedules.dues import count_due
 from clawback.schedules.expression import Expression
 
 IN_TIME = timedelta(seconds=60)
@@ -24,18 +23,12 @@ LATEST_WITHIN = timedelta(hours=24)
 MAX_CATCH_UP = 100
 """Runs that `all` catches up with, the newest ones."""
 
-MAX_COUNTED = 20_000
-"""Due instants that are gone through one by one: two weeks of every minute."""
-
-_NEWEST = timedelta(days=7)
-
 
 class Plan(Struct, frozen=True):
     """
     What to do about the instants that are due: those to run, oldest first, and how many before them are skipped.
 
-    `skipped` is a lower bound where there were more than MAX_COUNTED. `last` is the newest instant that is due, run or
-    not; what is due after it is still to come.
+    `last` is the newest instant that is due, run or not; what is due after it is still to come.
     """
 
     run: tuple[datetime, ...]
@@ -47,15 +40,10 @@ class Plan(Struct, frozen=True):
 
 def plan_runs(expression: Expression, zone: ZoneInfo, first: datetime, now: datetime, policy: Missed) -> Plan:
     """Decide about everything that is due from `first`, which is, until `now`."""
-    count, newest = 1, deque([first], maxlen=MAX_CATCH_UP + 1)
-    times = due_times(expression, zone, first)
-    while (due := next(times)) <= now:
-        if count == MAX_COUNTED:
-            # An outage of weeks: what lies between is skipped in any case and need not be looked at.
-            times = due_times(expression, zone, max(due, now - _NEWEST))
-        count += 1
-        newest.append(due)
-    run = _choose(list(newest), now, policy)
+    count, newest = count_due(expression, zone, first, now, MAX_CATCH_UP + 1)
+    if not newest or newest[-1] < first:
+        count, newest = 1, [first]  # a moment ago by another clock
+    run = _choose(newest, now, policy)
     skipped = [due for due in newest if due not in run]
     if not skipped:
         return Plan(tuple(run), 0, None, None, newest[-1])

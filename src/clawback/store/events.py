@@ -252,15 +252,6 @@ class EventStore:
                     found.add(event.id)
         return found
 
-    async def was_accepted(self, profile_id: str, event_id: str) -> bool:
-        """
-        Tell whether the ledger has an event; one that still waits may be missing there.
-
-        Raises:
-            Unavailable: NATS did not answer.
-        """
-        return await self._ledger.seen(profile_id, event_id)
-
     async def deferred(self, profile_id: str, *, first: int = 1) -> AsyncIterator[tuple[Address, Stored]]:
         """
         Read the events of a profile that wait out of line, the longest there first, each with where it returns to.

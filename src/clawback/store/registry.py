@@ -367,9 +367,11 @@ class Registry:
                 await self._store("the cron was changed at the same moment", _put(key, changed, current.sequence))
                 return changed
 
-    async def delete_cron(self, profile_id: str, cron_id: str) -> bool:
+    async def delete_cron(self, profile_id: str, cron_id: str, *, edition: int | None = None) -> bool:
         """
         Delete a cron, whoever else changes it meanwhile; False where the profile has no such cron.
+
+        With an `edition`, only while it is that one: what somebody has made of it since stays.
 
         Raises:
             Unavailable: not known to be deleted.
@@ -378,6 +380,8 @@ class Registry:
         while True:
             current = await self._read(key) if subjects.is_id(cron_id) else None
             if current is None or not current.is_there:
+                return False
+            if edition is not None and isinstance(current.record, Cron) and current.record.edition != edition:
                 return False
             with contextlib.suppress(Conflict):  # it has just run
                 await self._store("the cron was changed at the same moment", _delete(key, current.sequence))
