@@ -182,8 +182,7 @@ async def test_the_monitor_announces_where_channels_are_off(session, config, pee
         await eventually(peer.seen)
 
     assert len(line) < 480, "Claude Code cuts at 500, and its escapes count"
-    assert f"event {event_id} waits" in line
-    assert "(a webhook to /github, pull_request.opened, signed)" in line
+    assert line.startswith("Clawback: a webhook to /github, pull_request.opened, signed waits for this session.")
     assert shown(line) == event_id
     assert "title" not in line, "no payload where it cannot be fenced"
     assert text.startswith("/review\n\n")
@@ -263,7 +262,7 @@ async def test_without_the_plugins_hooks_an_event_goes_one_way(session, config, 
 
 
 async def test_the_next_prompt_is_told_what_waits(session, config, peer):
-    """Where no way brought a proof: once, since what the hook prints becomes part of the prompt."""
+    """Where no way brought a proof: once, since what the hook prints becomes part of the prompt. It claims nothing."""
     async with Claude(config, CLAUDE_PLUGIN_ROOT="/plugin") as claude:
         event_id = await peer.deliver()
         await claude.event(1)
@@ -273,11 +272,14 @@ async def test_the_next_prompt_is_told_what_waits(session, config, peer):
 
         line = await eventually(told)
         again = await told()
+        announced = peer.seen()
+        held = json.loads(await session.hook("Stop", stop_hook_active=False))["hookSpecificOutput"]["additionalContext"]
+        await claude.call("event_next")
         await eventually(peer.seen)
 
-    assert f"event {event_id} waits" in line
-    assert "event_next" in line
-    assert again == ""
+    assert shown(line) == shown(held) == event_id
+    assert all("Call the tool event_next, which shows it" in text for text in (line, held))
+    assert (again, announced) == ("", [])
     assert peer.seen() == [event_id]
 
 
@@ -294,9 +296,13 @@ async def test_a_turn_that_forgot_its_event_is_held_once(session, config, peer):
         after = [await session.hook("Stop", stop_hook_active=active) for active in (True, False)]
 
     assert continued == "", "a turn that a hook holds already is not held by ours"
-    assert held["decision"] == "block"
-    assert f"Event {event_id} from Clawback" in held["reason"]
-    assert shown(held["reason"]) == event_id
+    assert held.keys() == {"hookSpecificOutput"}, "and no error that the user is shown"
+    assert held["hookSpecificOutput"]["hookEventName"] == "Stop"
+    reason = held["hookSpecificOutput"]["additionalContext"]
+    assert reason.startswith(
+        "From Clawback, a webhook to /github, pull_request.opened, signed is not acknowledged yet."
+    )
+    assert shown(reason) == event_id
     assert after == ["", ""]
 
 

@@ -14,6 +14,7 @@ from clawback.channel.queue import (
     AcksRecovered,
     Answer,
     Arrived,
+    Cleared,
     Command,
     Emit,
     EmitFailed,
@@ -409,3 +410,34 @@ def test_everything_ends_by_acking_what_is_shown(priorities):
         acked += [command.event_id for command in queue.handle(AckCalled(None, "s")) if isinstance(command, Ack)]
 
     assert sorted(acked) == sorted(f"e{number}" for number in range(len(priorities)))
+
+
+def test_a_session_that_begins_anew_is_shown_its_event_again():
+    """Shown or not, the active one and no other: nothing of it is left in the new session."""
+    queue = holding(event("a"), event("b"), event("i", "interrupt"))
+    shown = queue.handle(Cleared())
+    queue.handle(EmitFailed("i"))
+    not_shown = queue.handle(Cleared())
+
+    assert shown == not_shown == [Emit(event("i", "interrupt"))]
+    assert Queue().handle(Cleared()) == []
+
+
+def test_what_was_never_shown_is_not_taken_back():
+    """Claude was told nothing that it could leave."""
+    queue = holding(event("a"))
+    queue.handle(EmitFailed("a"))
+
+    assert queue.handle(Moved()) == []
+    assert queue.active is None
+
+
+def test_it_is_known_whether_the_active_event_was_resumed():
+    """Whoever shows it again says so."""
+    queue = holding(event("a"), event("i", "interrupt"))
+    during = queue.is_resumed
+    queue.handle(AckCalled("i", "done"))
+    after = queue.is_resumed
+    queue.handle(AckCalled("a", "done"))
+
+    assert (during, after, queue.is_resumed) == (False, True, False)

@@ -137,18 +137,20 @@ async def test_an_interrupt_comes_in_between(config, peer):
 
 
 async def test_reminders(config, peer):
-    """The first reminder repeats the event, the second is a sentence; both name the event."""
+    """An idle session is woken by the first, which repeats the event, and by no other soon after."""
     async with Claude(config) as claude:
         event_id = await peer.deliver()
         await claude.event(1)
-        await peer.say("reminder", eventId=event_id)
-        await peer.say("reminder", eventId=event_id)
-        first, second = await claude.event(2), await claude.event(3)
+        for _ in range(3):
+            await peer.say("reminder", eventId=event_id)
+        woken = await claude.event(2)
+        await peer.deliver(priority="interrupt")
+        interrupt = await claude.event(3)
 
-    assert [first["meta"]["reminder"], second["meta"]["reminder"]] == ["1", "2"]
-    assert '{"action":"opened"}' in first["content"]
-    assert '{"action":"opened"}' not in second["content"]
-    assert event_id in second["content"]
+    assert woken["meta"]["reminder"] == "1"
+    assert '{"action":"opened"}' in woken["content"]
+    assert event_id in woken["content"]
+    assert "reminder" not in interrupt["meta"]
 
 
 async def test_a_late_ack_touches_no_other_event(config, peer):

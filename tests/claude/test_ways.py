@@ -84,7 +84,8 @@ async def test_a_turn_that_forgot_its_ack_is_held_once(installed, model, github)
 
     held = [turn for turn in model.turns if "is not acknowledged yet" in turn.text]
     assert ended["state"] == "acked"
-    assert f"Event {event_id} from Clawback (a webhook to /github, pull_request.opened, signed)" in held[0].text
+    assert "From Clawback, a webhook to /github, pull_request.opened" in held[0].text
+    assert f'event_ack with event_id="{event_id}"' in held[0].text
     assert len(held) == 1
 
 

@@ -39,6 +39,7 @@ class Delivery:
         self._notify = notify
         self._notifies = False
         self._session_tag = session_tag
+        self._own_tag = session_tag
         self._instance_id = instance_id
         self._reach = reach
         reach.attach(self)
@@ -83,7 +84,7 @@ class Delivery:
         if active is None:
             return None
         self._reach.read_by_tool(active.id)
-        return fence.build_event(active, secrets.token_hex(8)).content
+        return fence.build_event(active, secrets.token_hex(8), resumed=self._queue.is_resumed).content
 
     def find(self, event_id: str | None) -> str:
         """
@@ -99,6 +100,10 @@ class Delivery:
         if event_id not in self.held:
             raise Rejected(self._queue.describe_unknown(event_id))
         return event_id
+
+    def extend(self, event_id: str, seconds: float) -> None:
+        """Take note that an event that is held has more time."""
+        self._reach.extended(event_id, seconds)
 
     def give_back(self, event_id: str) -> None:
         """Let go of an event that is held; the server is to be told next."""
@@ -158,6 +163,8 @@ class Delivery:
         """Take the acks of `auth` as settled, send the others, and show what could not be shown, or leave it."""
         self._connection = connection
         self._reports = "event_seen" in welcome.features
+        # As the server writes it, which is how it says who set a cron or a source.
+        self._own_tag = welcome.session_tag or self._session_tag
         for event_id in filter(self._reach.has_seen, self.held):
             self.seen(event_id)
         self._acks.connected(connection, auth)
@@ -173,7 +180,7 @@ class Delivery:
         """Take an event, a reminder, a time-out, or a change of role."""
         match message:
             case wire.EventFrame():
-                self._handle(queue.Arrived(message))
+                self._handle(queue.Arrived(fence.settle_author(message, self._own_tag)))
             case wire.Reminder(event_id):
                 self._handle(queue.Reminded(event_id))
             case wire.TimedOut(event_id):
@@ -203,6 +210,8 @@ class Delivery:
 
     def _carry_out(self, command: queue.Command) -> None:
         match command:
+            case queue.Remind(event) if not self._reach.wants_reminder(event.id):
+                pass  # it would wake an idle session, once more
             case queue.Emit() | queue.Remind() | queue.Retract():
                 self._emissions.put_nowait(command)
             case queue.Ack(event_id, summary):

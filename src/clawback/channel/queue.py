@@ -173,13 +173,15 @@ class _Held(Struct):
     """
     An event and how it was shown: `shown` at least once, `reminders` so far.
 
-    `resumes_after` is the event whose ack is to be confirmed before this one is shown as resumed.
+    `resumes_after` is the event whose ack is to be confirmed before this one is shown as resumed, and `resumed` that
+    it was.
     """
 
     event: EventFrame
     shown: bool = True
     reminders: int = 0
     resumes_after: str | None = None
+    resumed: bool = False
 
     @property
     def id(self) -> str:
@@ -201,6 +203,11 @@ class Queue:
     def active(self) -> EventFrame | None:
         """The event Claude is to work on now."""
         return self._active.event if self._active else None
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the active event is one that an interrupt had suspended."""
+        return self._active is not None and self._active.resumed
 
     @property
     def held(self) -> tuple[EventFrame, ...]:
@@ -302,6 +309,7 @@ class Queue:
         """Show again what was suspended."""
         assert self._active is not None, "it was just taken from the suspended ones"
         self._active.resumes_after = None
+        self._active.resumed = True
         return [Emit(self._active.event, resumed=True)] if self._active.shown else self._show_active()
 
     def _let_go(self) -> list[Command]:

@@ -184,7 +184,9 @@ class Toolbox:
         event_id = await self._find(call.event_id or None)
         request = msgspec.structs.replace(call, event_id=event_id).request(self._session_tag)
         if isinstance(call, EventExtend):
-            return call.answer(await self._remote.ask(request))
+            answer = call.answer(await self._remote.ask(request))
+            self._delivery.extend(event_id, call.seconds)
+            return answer
         self._delivery.give_back(event_id)
         try:
             return call.answer(await self._remote.ask(request))

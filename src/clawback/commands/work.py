@@ -139,7 +139,7 @@ class Worker:
             case wire.EventFrame(event_id) if event_id in self._acks.unconfirmed:
                 self._acks.send(event_id)
             case wire.EventFrame(event_id) if event_id not in self._held:
-                self._held[event_id] = message
+                self._held[event_id] = fence.settle_author(message, self._tag)
                 self._arrived.set()
                 self._prolong(event_id)
             case wire.Reminder(event_id) if event_id in self._held and event_id not in self._prolonged:

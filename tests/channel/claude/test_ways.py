@@ -248,3 +248,67 @@ def test_no_event_goes_twice_by_one_way_or_stays_with_a_way_untried(happened, ga
 
     assert all(INBOX in went[event_id] for event_id in ways.unseen)
     assert ways.wait_seconds(now) is None
+
+
+def test_an_announcement_is_not_the_event():
+    """It stops the other ways, and its way is the one that works; the event is claimed when it is read."""
+    ways = plugin(MONITOR, INBOX)
+    ways.handle(Shown("a"), 0.0)
+    announced = ways.handle(Seen("a", MONITOR), 1.0)
+    between = (ways.has_seen("a"), ways.is_announced("a"), ways.unseen, ways.in_use)
+    later = ways.handle(Ticked(), LATE)
+    read = ways.handle(Seen("a", TOOL), LATE)
+
+    assert (announced, later, read) == ([], [], [Report("a")])
+    assert between == (False, True, [], MONITOR)
+    assert (ways.has_seen("a"), ways.is_announced("a"), ways.in_use) == (True, False, MONITOR)
+
+
+def test_a_hook_that_announces_claims_nothing():
+    """Nor does a proof that cannot name its way, where the event went by the monitor alone."""
+    ways = plugin(MONITOR)
+    ways.handle(Shown("a"), 0.0)
+    ways.handle(Shown("b"), 0.0)
+
+    assert ways.handle(Seen("a", HOOK), 1.0) + ways.handle(Seen("b"), 1.0) == []
+    assert ways.is_announced("a")
+    assert ways.is_announced("b")
+
+
+def test_a_new_beginning_forgets_poor_ways_and_the_turn():
+    """`/clear`: what brought nothing is tried first again, and what is sent waits for no turn."""
+    ways = plugin(CHANNEL, INBOX)
+    ways.handle(Shown("a"), 0.0)
+    ways.handle(Ticked(), LATE)
+    ways.handle(TurnBegan(), 20.0)
+    before = (ways.first, ways.in_turn)
+    ways.handle(Restarted(), 21.0)
+    ways.handle(Shown("b"), 22.0)
+
+    assert before == (INBOX, True)
+    assert (ways.first, ways.in_turn) == (CHANNEL, False)
+    assert ways.wait_seconds(22.0) == PATIENCE_SECONDS
+
+
+def test_a_proof_redeems_a_way():
+    """One that came late after all is no poor way any more."""
+    ways = plugin(CHANNEL, INBOX)
+    ways.handle(Shown("a"), 0.0)
+    ways.handle(Ticked(), LATE)
+    poor = ways.first
+    ways.handle(Seen("a", CHANNEL), 20.0)
+
+    assert (poor, ways.first) == (INBOX, CHANNEL)
+
+
+def test_a_way_without_proof_comes_last():
+    """Behind those that were not tried, and before nothing."""
+    ways = plugin(CHANNEL, MONITOR, INBOX)
+    ways.handle(Shown("a"), 0.0)
+    ways.handle(Ticked(), LATE)
+    ways.handle(Seen("a", INBOX), 6.0)
+    ways.handle(Closed(INBOX), 7.0)
+    ways.handle(Shown("b"), 8.0)
+    then = [sends(ways.handle(Ticked(), 8.0 + LATE * times)) for times in (1, 2, 3)]
+
+    assert then == [[("b", CHANNEL, True)], [], []]

@@ -19,6 +19,7 @@ import anyio
 from clawback.channel import queue
 from clawback.channel.claude import fence, transcript
 from clawback.channel.claude.link import Link
+from clawback.channel.claude.reminders import Reminders, is_question
 from clawback.channel.claude.ways import (
     PATIENCE_SECONDS,
     Acked,
@@ -97,6 +98,7 @@ class Reach:
         )
         self._transcript = transcript.Transcript()
         self._holder: Holder
+        self._reminders = Reminders()
         # How the events in front of Claude are shown, for when they go by another way.
         self._shown: dict[str, queue.Emit | queue.Remind] = {}
         self._held_up: set[str] = set()
@@ -142,6 +144,7 @@ class Reach:
             await self._write(command, self._ways.first, again=False)
             return
         self._shown[event_id] = command
+        self._reminders.shown(event_id, time.monotonic())
         for send in self._handle(Shown(event_id)):
             await self._send(send)
 
@@ -149,7 +152,17 @@ class Reach:
         """Forget all events but these: the others are not held any more."""
         self._shown = {event_id: shown for event_id, shown in self._shown.items() if event_id in event_ids}
         self._held_up &= event_ids
+        self._reminders.keep(event_ids)
         self._tell(Kept(event_ids))
+
+    def wants_reminder(self, event_id: str) -> bool:
+        """Say whether Claude is to be reminded of an event now; what is shown is counted."""
+        is_busy = self._transcript.has_grown() and self._ways.in_turn
+        return self._reminders.wants(event_id, is_busy=is_busy, now=time.monotonic())
+
+    def extended(self, event_id: str, seconds: float) -> None:
+        """Take note that an event has more time."""
+        self._reminders.extended(event_id, seconds)
 
     def acknowledged(self, event_id: str) -> None:
         """Take an ack for a proof: it says by which way the next event goes."""
@@ -176,7 +189,9 @@ class Reach:
             case "UserPromptSubmit":
                 return self._prompted(str(told.get("prompt", "")))
             case "Stop":
-                return self._stopping(was_held_up=bool(told.get("stop_hook_active")))
+                return self._stopping(
+                    was_held_up=bool(told.get("stop_hook_active")), last=told.get("last_assistant_message")
+                )
         return ""
 
     def _prompted(self, prompt: str) -> str:
@@ -187,25 +202,45 @@ class Reach:
         self._tell(TurnBegan())
         return waiting
 
-    def _stopping(self, *, was_held_up: bool) -> str:
-        """Hold a turn that would end with an event forgotten; each event once, and each turn once."""
+    def _stopping(self, *, was_held_up: bool, last: object) -> str:
+        """
+        Hold a turn that would end with an event forgotten; each event once, and each turn once.
+
+        The reason is context for the model, and no error that the user is shown. What was said `last` tells whether a
+        turn that was held ended with a question to the user; where it is not told, it is taken for one.
+        """
         self._look()
         active = self._holder.active
         if not was_held_up and active is not None and active.id not in self._held_up:
-            reason = fence.build_forgotten(active) if self._ways.has_seen(active.id) else self._say_what_waits()
+            if self._ways.has_seen(active.id):
+                reason = fence.build_forgotten(active)
+            elif self._ways.is_announced(active.id):
+                reason = self._announce(self._shown.get(active.id) or queue.Emit(active), again=False)
+            else:
+                reason = self._say_what_waits()
             if reason:
                 self._held_up.add(active.id)
-                return json.dumps({"decision": "block", "reason": reason})
+                return json.dumps({"hookSpecificOutput": {"hookEventName": "Stop", "additionalContext": reason}})
+        if active is not None:
+            asks = is_question(last) if isinstance(last, str) else True
+            self._reminders.turn_ended(active.id, asks=active.id in self._held_up and asks)
         self._tell(TurnEnded())
         return ""
 
     def _say_what_waits(self) -> str:
-        """Announce the active event where it should have been seen by now, which makes it seen."""
+        """Announce the active event where it should have been seen by now, or was announced and not read."""
         active = self._holder.active
-        if active is None or active.id not in self._ways.overdue(time.monotonic()):
+        if active is None:
             return ""
-        self._tell(Seen(active.id, Way.HOOK))
-        return fence.build_line(active, again=True)
+        if active.id in self._ways.overdue(time.monotonic()):
+            self._tell(Seen(active.id, Way.HOOK))
+            return self._announce(self._shown.get(active.id) or queue.Emit(active), again=True)
+        return ""
+
+    def _announce(self, command: queue.Emit | queue.Remind, *, again: bool) -> str:
+        reminder = command.times if isinstance(command, queue.Remind) else 0
+        resumed = isinstance(command, queue.Emit) and command.resumed
+        return fence.build_line(command.event, again=again or bool(reminder), resumed=resumed, reminder=reminder)
 
     def _follow(self, told: dict[str, Any]) -> None:
         if isinstance(path := told.get("transcript_path"), str):
@@ -280,14 +315,14 @@ class Reach:
                 by_inbox = way is Way.INBOX
                 emission = fence.build_event(event, marker, resumed=resumed, again=again, by_inbox=by_inbox)
             case queue.Remind(times=times):
-                emission = fence.build_reminder(event, marker, times=times)
+                emission = fence.build_reminder(event, marker, times=times, by_inbox=way is Way.INBOX)
             case queue.Retract():
                 emission = fence.build_retraction(event)
         match way:
             case Way.MONITOR if isinstance(command, queue.Retract):
                 self._link.announce(emission.content)
-            case Way.MONITOR:
-                self._link.announce(fence.build_line(event, again=again or isinstance(command, queue.Remind)))
+            case Way.MONITOR if not isinstance(command, queue.Retract):
+                self._link.announce(self._announce(command, again=again))
             case Way.INBOX:
                 await _write_to_inbox(self._inbox, emission.content)
             case _:

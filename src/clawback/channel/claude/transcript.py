@@ -29,11 +29,20 @@ class Transcript:
     def __init__(self) -> None:
         self._path: str | None = None
         self._position = 0
+        self._looked_at = 0
 
     def follow(self, path: str) -> None:
         """Follow this file; nothing where it is followed already."""
         if path != self._path:
             self._path, self._position = path, _size(path)
+            self._looked_at = self._position
+
+    def has_grown(self) -> bool:
+        """Say whether anything was written since this was last asked; also where there is nothing to look at."""
+        if self._path is None:
+            return True
+        before, self._looked_at = self._looked_at, _size(self._path)
+        return self._looked_at > before
 
     def read_proofs(self, event_ids: Iterable[str]) -> dict[str, Way | None]:
         """Read on, and name the events that are proven to have arrived since, by which way where that can be told."""

@@ -5,8 +5,9 @@ Rules
 
 1.  Three ways push: the channel, the plugin's monitor, and the session's inbox, in this order. A way can be used while
     it is open; the channel is not used where a variable in the environment is known to switch it off.
-2.  An event goes by the first way that can be used. It is the model's once there is proof: Claude Code's transcript or
-    a hook had it. Then that is reported, and its way comes first from now on.
+2.  An event goes by the first way that can be used. It arrived once there is proof: Claude Code's transcript or a hook
+    had it. Then its way comes first from now on. It is the model's, and that is reported, once all of it arrived: what
+    was only announced is not, until it is read with event_next.
 3.  Without proof for PATIENCE_SECONDS the event goes by the next way, once by each, as the same event: same id, and its
     text says so. A way that brought no proof comes last from then on, until Claude Code starts the session anew
     (/clear), when it also looks anew at which channels it listens to.
@@ -56,6 +57,9 @@ class Way(StrEnum):
 
 
 PUSHING = (Way.CHANNEL, Way.MONITOR, Way.INBOX)
+
+ANNOUNCING = frozenset({Way.MONITOR, Way.HOOK})
+"""These say that an event is there, and not what it is."""
 
 
 def is_set(value: str) -> bool:
@@ -177,11 +181,16 @@ Command = Send | Report
 
 
 class _Out(Struct):
-    """An event in front of Claude: the ways it went, newest last, when, and whether it is known to have arrived."""
+    """
+    An event in front of Claude: the ways it went, newest last, when, and whether it is known to have arrived.
+
+    `seen` is known of it, or of its announcement; `claimed` of all of it.
+    """
 
     sent_at: float
     went: list[Way]
     seen: bool = False
+    claimed: bool = False
 
 
 class Ways:
@@ -237,8 +246,17 @@ class Ways:
         ]
 
     def has_seen(self, event_id: str) -> bool:
-        """Say whether the model is known to have an event."""
-        return event_id in self._out and self._out[event_id].seen
+        """Say whether the model is known to have an event, and not only its announcement."""
+        return event_id in self._out and self._out[event_id].claimed
+
+    def is_announced(self, event_id: str) -> bool:
+        """Say whether the model is known to have an event's announcement, and no more of it."""
+        return event_id in self._out and self._out[event_id].seen and not self._out[event_id].claimed
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether Claude is at work, as far as is told: an end may not be."""
+        return self._turn_began is not None
 
     def wait_seconds(self, now: float) -> float | None:
         """How long nothing needs to happen by itself; None for ever. Then tell it with `Ticked`."""
@@ -254,7 +272,7 @@ class Ways:
                 return self._see(event_id, way)
             case Acked(event_id):
                 self._witnessed = self._heard
-                self._see(event_id, None)
+                self._see(event_id, None)  # an ack tells the server more than that it was seen
             case Failed(event_id, way):
                 return self._fail(event_id, way, now)
             case Kept(event_ids):
@@ -283,14 +301,17 @@ class Ways:
 
     def _see(self, event_id: str, way: Way | None) -> list[Command]:
         out = self._out.get(event_id)
-        if out is None or out.seen:
+        if out is None or out.claimed:
             return []
-        out.seen = True
-        if way is None and len(out.went) == 1:
+        if way is None and not out.seen and len(out.went) == 1:
             way = out.went[0]
-        if way is not None:
+        if way is not None and not out.seen:
             self.in_use = way
             self._poor.discard(way)
+        out.seen = True
+        if way in ANNOUNCING:
+            return []
+        out.claimed = True
         return [Report(event_id)]
 
     def _fail(self, event_id: str, way: Way, now: float) -> list[Command]:
