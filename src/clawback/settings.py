@@ -3,14 +3,16 @@ The server's settings: one table, read from flags, then `CLAWBACK_…` variables
 
 A secret may be named by file instead of value: `CLAWBACK_MASTER_KEY_FILE`, or `master_key_file` in TOML. Whatever is
 wrong stops the start with a ConfigError that names the setting, where it was read, what was read (never of a secret)
-and what is accepted. An unknown name is an error too: a typing mistake must not quietly become the default.
+and what is accepted. An unknown key of the file is an error too: a typing mistake must not quietly become the default.
+An unknown variable is a warning: the environment belongs to others as well.
 """
 
 import difflib
+import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -105,12 +107,14 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         return f"ServerSettings({', '.join(self.describe())})"
 
     def describe(self) -> list[str]:
-        """Write each effective setting with its origin, secrets hidden; for the log at the start."""
+        """Write each setting that was given, with its origin, secrets hidden; for the log at the start."""
         lines = []
         for setting in SETTINGS:
+            if setting.name not in self.origins:
+                continue
             value = getattr(self, setting.name)
             shown = "unset" if value in (None, "", ()) else setting.show(_write(value))
-            lines.append(f"{setting.name} = {shown} ({self.origins.get(setting.name, 'default')})")
+            lines.append(f"{setting.name} = {shown} ({self.origins[setting.name]})")
         if self.trace_endpoint is not None:
             lines.append(f"traces to {self.trace_endpoint}")
         return lines
@@ -139,6 +143,15 @@ def _text(text: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in text):
         raise ValueError
     return text
+
+
+def _host(text: str) -> str:
+    """Read a host; an IPv6 address may stand in brackets, as in a URL."""
+    if match := re.fullmatch(r"\[(.*)\]", text):
+        return str(IPv6Address(match[1]))
+    if "[" in text or "]" in text:
+        raise ValueError
+    return _text(text)
 
 
 def _secret_text(text: str) -> str:
@@ -266,7 +279,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("host", _text, "a host name or an IP address", "address to listen on", flag=True),
+    Setting("host", _host, "a host name or an IP address", "address to listen on", flag=True),
     Setting("port", _number(1, 65535), "a number from 1 to 65535", "port to listen on", flag=True),
     Setting("data_dir", _directory, "a path", "where the server keeps its NATS and its key", flag=True),
     Setting(
@@ -397,6 +410,12 @@ SETTINGS = (
     ),
 )
 
+_SERVICE_LINK = re.compile(
+    r"CLAWBACK_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+
+log = logging.getLogger("clawback")
+
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -414,7 +433,7 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     Raises:
         ConfigError: a setting is wrong, unknown, given twice or does not go with another.
     """
-    _refuse_unknown_variables(environment)
+    _warn_of_unknown_variables(environment)
     readings = _read_environment(environment) | _read_flags(flags)
     path = _config_path(flags, environment, readings)
     if path is not None:
@@ -482,7 +501,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, _Reading]:
     readings = {}
     for setting in SETTINGS:
         by_value, by_file = setting.variable, setting.variable + "_FILE"
-        if by_value in environment:
+        if by_value in environment and not is_service_link(by_value, environment[by_value]):
             readings[setting.name] = _Reading(environment[by_value], by_value)
         if setting.secret and by_file in environment:
             if setting.name in readings:
@@ -514,7 +533,7 @@ def _config_path(
 
 def _read_file(path: Path) -> dict[str, _Reading]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # a byte order mark is no mistake of who wrote it
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror}") from error
@@ -546,17 +565,24 @@ def _line_of(key: str, text: str) -> int:
     return text.count("\n", 0, match.start()) + 1 if match else 1
 
 
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+def _warn_of_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Name the variables that look like ours and are not; others may have good reasons for theirs."""
     known = {setting.variable for setting in SETTINGS} | {s.variable + "_FILE" for s in SETTINGS if s.secret}
     known |= {CONFIG_FILE_VARIABLE} | PLUGIN_VARIABLES | RUN_VARIABLES
-    if "CLAWBACK_SERVICE_HOST" in environment:
-        raise ConfigError(
-            "CLAWBACK_SERVICE_HOST: Kubernetes sets this, and a CLAWBACK_PORT that is no port, for a Service named"
-            " clawback; set enableServiceLinks: false in the pod"
-        )
-    for name in environment:
-        if name.startswith(PREFIX) and name not in known:
-            raise ConfigError(f"{name}: this variable is no setting; {_nearest(name, known)}")
+    for name, value in environment.items():
+        if name.startswith(PREFIX) and name not in known and not is_service_link(name, value):
+            log.warning("%s: this variable is no setting and has no effect; %s", name, _nearest(name, known))
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """
+    Tell whether Kubernetes set a variable for one of its Services, which may be named `clawback` or `clawback-…`.
+
+    Their names are fixed: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables.
+    """
+    return bool(_SERVICE_LINK.fullmatch(name)) or (
+        name.endswith("_PORT") and bool(re.fullmatch(r"(tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+", value))
+    )
 
 
 def _toml_keys() -> set[str]:

@@ -36,6 +36,32 @@ async def test_a_body_that_cannot_be_read_is_a_problem(api, body, why):
     assert why in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "words"),
+    [
+        ("POST", "/sources", {"slug": "a", "verifierType": "gitlub"}, "verifierType", ("github", "stripe", "none")),
+        (
+            "POST",
+            "/sources",
+            {"slug": "a", "verifierType": "none", "priority": "low"},
+            "priority",
+            ("normal", "priority", "interrupt"),
+        ),
+        ("POST", "/crons", {"prompt": "a", "overlap": "never"}, "overlap", ("queue", "skip")),
+        ("GET", "/events?state=lost", None, "state", ("queued", "dead")),
+        ("GET", "/history?state=lost", None, "state", ("acked", "skipped")),
+    ],
+)
+async def test_a_wrong_word_is_refused_with_those_that_are_taken(api, method, path, body, field, words):
+    """Nobody has to look them up."""
+    answer = await api.ask(method, path, **({} if body is None else {"json": body}))
+    said, _, accepted = answer.json()["detail"].partition("; accepted is one of ")
+
+    assert answer.status_code == 400
+    assert field in said
+    assert set(words) <= set(accepted.split(", "))
+
+
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "a"])
 async def test_another_media_type_is_refused(api, media_type):
     """A form of another site's page could send no JSON, and has no token either."""

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawback.channel.settings import PluginConfig, check_config, config_path, is_loopback, read_config, write_config
+from clawback.channel.settings import (
+    PluginConfig,
+    check_config,
+    config_path,
+    is_loopback,
+    read_config,
+    saved_fields,
+    write_config,
+)
 from clawback.errors import ConfigError
 
 TOKEN = "cbt_0123456789abcdef"
@@ -187,3 +195,14 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
 
         assert read_config(path).connection_token.startswith("cbt_")
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    """Windows's editors write one in front of a text."""
+    path = tmp_path / "config.json"
+    path.touch(mode=0o600)
+    path.write_bytes(b'\xef\xbb\xbf{"remote": "ws://127.0.0.1:8787/ws", "connectionToken": "cbt_0123456789"}')
+    kept = saved_fields(path)
+
+    assert read_config(path).remote == "ws://127.0.0.1:8787/ws"
+    assert kept["remote"] == "ws://127.0.0.1:8787/ws"

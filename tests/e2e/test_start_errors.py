@@ -131,7 +131,6 @@ def test_a_master_key_that_others_can_read(own_server):
         (["--public-url", "hooks.example.com"], {}, ["public_url", "--public-url", "http"]),
         ([], {"CLAWBACK_SHARDS": "0"}, ["shards: read '0' from CLAWBACK_SHARDS", "1 to 64"]),
         ([], {"CLAWBACK_MAX_BODY_BYTES": "lots"}, ["max_body_bytes", "'lots'", "MiB"]),
-        ([], {"CLAWBACK_PROT": "8787"}, ["CLAWBACK_PROT", "the nearest is CLAWBACK_PORT"]),
         ([], {"CLAWBACK_MASTER_KEY": "planted-no-key"}, ["master_key", "CLAWBACK_MASTER_KEY", "32 bytes"]),
         (["--config", "/nowhere.toml"], {}, ["/nowhere.toml"]),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,6 +127,24 @@ async def test_the_description_of_the_api_is_there(web):
     assert (schema["info"]["title"], schema["info"]["version"]) == ("Clawback", __version__)
     assert set(schema["paths"]) >= {"/healthz", "/readyz", "/metrics"}
     assert (await web.get("/schema")).status_code == 200
+
+
+async def test_the_sessions_door_without_an_upgrade_names_the_proxy(web):
+    """Who reads it has a proxy that takes the header off."""
+    answer = await web.get("/ws")
+
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "proxy" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("host", "reached"), [("::", ("127.0.0.1", "::1")), ("::1", ("::1",))])
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(host, reached):
+    """`--host ::` serves everybody."""
+    with app._listen(host, 0) as listener:
+        port = listener.getsockname()[1]
+        for address in reached:
+            socket.create_connection((address, port), 5).close()
 
 
 async def test_errors_of_pages_are_problems(web):

@@ -50,7 +50,8 @@ class Echo:
         if scope["path"] == "/held":
             await self.held.wait()
         names = [name.decode() for name, _ in scope["headers"]]
-        seen = {"names": names, "bytes": len(body), "peer": scope["client"][0], "path": scope["path"]}
+        value = dict(scope["headers"]).get(b"x-echo", b"").decode()
+        seen = {"names": names, "value": value, "bytes": len(body), "peer": scope["client"][0], "path": scope["path"]}
         answer = json.dumps(seen).encode() if scope["path"] != "/big" else b"x" * 32 * 1024 * 1024
         headers = [(b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -281,13 +282,113 @@ async def test_a_trailer_is_no_header(server):
     assert b"x-hub-signature-256" not in answer
 
 
-async def test_another_protocol_is_not_switched_to(server):
-    """The request is answered as it is, and the connection closed: behind it the other protocol would follow."""
-    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
-    answer = await server.say(b"GET /w HTTP/1.1\r\nHost: x\r\n" + upgrade + GET)
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+OFFERS = {
+    "h2c": H2C,
+    "h2c in small letters": H2C.lower(),
+    "TLS": b"Connection: upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n",
+    "anything": b"Upgrade: anything/7\r\nConnection: keep-alive, Upgrade\r\n",
+    "nothing": b"Upgrade: \r\nConnection: Upgrade\r\n",
+}
+BODIES = {
+    "none": (b"\r\n", 0),
+    "by length": (b"Content-Length: 5\r\n\r\nhello", 5),
+    "in chunks": (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n2\r\n!!\r\n0\r\n\r\n", 7),
+    "of many bytes": (b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 300_000),
+}
+
+
+@pytest.mark.parametrize(("body", "length"), BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+async def test_an_offer_of_another_protocol_leaves_the_request_whole(server, offer, body, length):
+    """Java's HttpClient and curl --http2 make one with each request: it is ignored, and the body is there."""
+    answer = await server.say((POST + offer + body) * 2 + GET)
+
+    assert statuses(answer) == [200, 200, 200]
+    assert answer.count(f'"bytes": {length},'.encode()) == (3 if length == 0 else 2)
+    assert b'"path": "/next"' in answer
+
+
+async def test_an_offer_in_small_pieces_leaves_the_request_whole(server):
+    """However the network cuts it."""
+    reader, writer = await server.open()
+    for byte in POST + H2C + b"Content-Length: 5\r\n\r\nhello" + GET:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0)
+    answer = await read_to_end(reader)
+    writer.close()
+
+    assert statuses(answer) == [200, 200]
+    assert b'"bytes": 5,' in answer
+
+
+async def test_a_thousand_offers_at_once_are_answered(server):
+    """Each is read twice, none inside another."""
+    answer = await server.say((POST + H2C + b"Content-Length: 5\r\n\r\nhello") * 1000 + GET)
+
+    assert statuses(answer) == [200] * 1001
+    assert answer.count(b'"bytes": 5,') == 1000
+
+
+async def test_blanks_around_a_value_are_no_part_of_it(server):
+    """RFC 9112, section 5.1; a signature with a blank behind it was a wrong one."""
+    answer = await server.say(POST + b"X-Echo: \t a b \t \r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    assert b'"value": "a b"' in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /w HTTP/1.0\r\n\r\n",
+        b"POST /w HTTP/1.0\r\nContent-Type: text/plain\r\n\r\n",
+        POST + b"Content-Type: text/plain\r\n\r\n",
+        b"PUT /w HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n\r\n",
+    ],
+)
+async def test_a_body_without_a_length_is_refused(server, head):
+    """It would be read as none at all, taken, and lost."""
+    answer = await server.say(head + b"hello")
+
+    assert statuses(answer) == [411]
+    assert "Content-Length" in problem(answer)
+    assert server.echo.asked == 0
+
+
+async def test_a_post_of_nothing_needs_no_length(server):
+    """Curl -X POST sends none, and no Content-Type either."""
+    answer = await server.say(POST + b"Connection: close\r\n\r\n")
 
     assert statuses(answer) == [200]
-    assert b"connection: close" in answer
+
+
+async def test_half_a_connection_is_enough_for_an_answer(server):
+    """A client may close its half behind a whole request (RFC 9112, 9.6); the answer is given, then the rest closed."""
+    reader, writer = await server.open()
+    writer.write(b"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+    writer.write_eof()
+    await eventually(lambda: server.echo.asked == 1)
+    server.echo.held.set()
+    answer = await read_to_end(reader)
+    writer.close()
+
+    assert statuses(answer) == [200]
+    assert b'"bytes": 5,' in answer
+
+
+@pytest.mark.parametrize(
+    "sent", [b"Content-Length: 6\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
+)
+async def test_half_a_body_is_no_request(server, sent):
+    """Its client closed before it had said all: nothing is answered, least of all that it was taken."""
+    reader, writer = await server.open()
+    writer.write(POST + sent)
+    writer.write_eof()
+    answer = await read_to_end(reader)
+    writer.close()
+
+    assert answer.removesuffix(RESET) == b""
 
 
 async def test_what_is_whole_before_a_broken_request_is_answered(server):

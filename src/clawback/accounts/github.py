@@ -23,6 +23,7 @@ from msgspec import Struct
 from clawback import __version__
 from clawback.channel.settings import is_loopback
 from clawback.errors import ConfigError, Rejected, Unavailable
+from clawback.system.trust import system_trust
 
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
@@ -134,7 +135,9 @@ class Github:
             async with (
                 asyncio.timeout(TIMEOUT_SECONDS),
                 self._turns,
-                httpx.AsyncClient(follow_redirects=False, trust_env=beyond, timeout=TIMEOUT_SECONDS) as client,
+                httpx.AsyncClient(
+                    verify=system_trust(), follow_redirects=False, trust_env=beyond, timeout=TIMEOUT_SECONDS
+                ) as client,
                 client.stream(method, url, headers=sent, **options) as response,
             ):
                 status, body = response.status_code, b""

@@ -1,8 +1,11 @@
 """Requests as the API reads them: a JSON object with the fields of its operation and no others, within limits."""
 
 import asyncio
+import re
+from collections.abc import Sequence
+from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from litestar import Request
@@ -22,6 +25,9 @@ BODY_SECONDS = 30.0
 """How long a body may take to come."""
 
 MEDIA_TYPE = "application/json"
+
+
+_WRONG_WORD = re.compile(r"^Invalid enum value .* - at `\$\.([A-Za-z.]+)`$", re.DOTALL)
 
 
 class Body(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -92,4 +98,23 @@ class ApiRequest(TimelyRequest):
         try:
             return msgspec.json.decode(body, type=declared.annotation)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadPayload(f"body refused: {error}") from None
+            raise BadPayload(f"body refused: {error}{_accepted(str(error), declared.annotation)}") from None
+
+
+def _accepted(problem: str, annotation: object) -> str:
+    """Say which words a field takes, where msgspec says that it was given another."""
+    place = _WRONG_WORD.search(problem)
+    words = () if place is None else find_words(annotation, place[1].split("."))
+    return f"; accepted is one of {', '.join(words)}" if words else ""
+
+
+def find_words(annotation: object, path: Sequence[str] = ()) -> tuple[str, ...]:
+    """List the words of an enum or `Literal`, which stands at a path of field names below a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return () if path else tuple(str(word.value) for word in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        fields = [field for field in msgspec.structs.fields(annotation) if path and field.encode_name == path[0]]
+        return find_words(fields[0].type, path[1:]) if fields else ()
+    if get_origin(annotation) is Literal:
+        return () if path else tuple(map(str, get_args(annotation)))
+    return next((words for part in get_args(annotation) if (words := find_words(part, path))), ())

@@ -25,6 +25,9 @@ from clawback.errors import ConfigError
 MAX_CONFIG_BYTES = 64 * 1024
 """Far above any real config; a bound, so that a wrong path (a log, a device) is refused and not read."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Windows's editors begin UTF-8 with it; RFC 8259 section 8.1 lets a reader pass over it."""
+
 _TOKEN = re.compile(r"cbt_[A-Za-z0-9_-]{8,}")
 
 log = logging.getLogger("clawback.channel")
@@ -90,7 +93,7 @@ def read_config(path: Path | None = None) -> PluginConfig:
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes, so it is no Clawback config.")
     try:
-        config = msgspec.json.decode(content, type=PluginConfig)
+        config = msgspec.json.decode(content.removeprefix(BYTE_ORDER_MARK), type=PluginConfig)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"The Clawback config {path} is wrong: {error}. It is a JSON object with `remote` and `connectionToken`; "
@@ -191,7 +194,7 @@ def _protect(path: Path, descriptor: int) -> None:
 
 def _existing_fields(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(path.read_bytes().removeprefix(BYTE_ORDER_MARK), type=dict[str, Any])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}  # nothing there that could be kept: the file is being made, or made anew because it is broken
 

@@ -29,6 +29,7 @@ import msgspec
 
 from clawback.channel.settings import PluginConfig, is_loopback
 from clawback.errors import ConfigError, ProtocolViolation, Rejected, Unavailable
+from clawback.system.trust import system_trust
 
 WAIT_SECONDS = 600.0
 """As long as the server keeps a code; who takes longer runs the command again."""
@@ -181,7 +182,9 @@ async def _ask(method: str, url: str, base: str, **options: Any) -> bytes:  # no
     # A proxy for the outside world cannot reach this machine's loopback.
     beyond = not is_loopback(urlsplit(url).hostname or "")
     try:
-        async with httpx.AsyncClient(follow_redirects=False, trust_env=beyond, timeout=ASK_SECONDS) as client:
+        async with httpx.AsyncClient(
+            verify=system_trust(), follow_redirects=False, trust_env=beyond, timeout=ASK_SECONDS
+        ) as client:
             answer = await client.request(method, url, **options)
     except httpx.HTTPError as error:
         raise Unavailable(

@@ -29,6 +29,7 @@ from clawback.commands.checks import ConfigFile, Greeting, Page, Program, Regist
 from clawback.commands.inquiry import inquire
 from clawback.errors import ClawbackError, ConfigError, Unauthorized
 from clawback.model import UNTAGGED_NAME
+from clawback.system.trust import system_trust
 
 HTTP_SECONDS = 10.0
 VERSION_SECONDS = 15.0
@@ -66,7 +67,9 @@ def build_base_url(remote: str) -> str:
 
 def http_client(url: str) -> httpx.AsyncClient:
     """Make a client for a server; a proxy for the outside world cannot reach this machine's loopback."""
-    return httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=not is_loopback(urlsplit(url).hostname or ""))
+    return httpx.AsyncClient(
+        verify=system_trust(), timeout=HTTP_SECONDS, trust_env=not is_loopback(urlsplit(url).hostname or "")
+    )
 
 
 async def fetch_page(client: httpx.AsyncClient, url: str) -> tuple[Page, float | None]:

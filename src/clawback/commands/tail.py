@@ -18,6 +18,7 @@ from clawback.commands.terminal import printable
 from clawback.errors import ClawbackError, NotFound, ProtocolViolation, Unauthorized, Unavailable
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import UNTAGGED_NAME
+from clawback.system.trust import system_trust
 
 PATH = "/api/v1/events/stream"
 
@@ -72,6 +73,7 @@ async def _follow(config: PluginConfig) -> AsyncGenerator[dict[str, Any], None]:
     url = httpx.URL(build_base_url(config.remote) + PATH)
     async with (
         httpx.AsyncClient(
+            verify=system_trust(),
             timeout=httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS),
             # A proxy for the outside world cannot reach this machine's loopback.
             trust_env=not is_loopback(url.host),

@@ -452,7 +452,8 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
         ConfigError: a setting does not work on this machine: the port is taken, the data directory cannot be written.
         Unavailable: NATS does not come up, or does not answer.
     """
-    log.info("settings: %s", "; ".join(settings.describe()))
+    given = "; ".join(settings.describe()) or "none given"
+    log.info("settings: %s. All others have their defaults: clawback serve --help lists them", given)
     limits = ConnectionLimits(
         total=allow_connections(settings.max_connections), per_address=settings.max_connections_per_address
     )
@@ -527,8 +528,11 @@ def _listen(host: str, port: int) -> socket.socket:
         ConfigError: it cannot be had.
     """
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        if ":" not in host:
+            return socket.create_server((host, port), backlog=2048)
+        # All addresses of IPv6 are all of IPv4 too, whatever the system's own habit (net.ipv6.bindv6only).
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         # What asyncio or socket add to the text says the address again.
         reason = os.strerror(error.errno) if error.errno else str(error)

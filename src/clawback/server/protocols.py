@@ -15,9 +15,11 @@ Rules of HTTP itself are httptools's to keep; the few that it leaves to servers 
 
 import asyncio
 import socket
+import sys
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -32,6 +34,9 @@ from clawback.system.waits import Mailbox, Signal
 
 JOINED_BYTES = 64 * 1024
 """Up to here a body is copied behind its head for one write; above it a second write costs less than the copy."""
+
+_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class _Answers:
@@ -104,6 +109,10 @@ class GuardedHttp(HttpToolsProtocol):
         """Received since anything came of what was received: a head, or some of a body."""
         self._fault: Fault | None = None
         self._refusing = False
+        self._offers_another = False
+        """Whether the head at hand offers a protocol that is not spoken here: it is read again without the offer."""
+        self._received = b""
+        self._again = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let a connection in, or refuse it."""
@@ -130,7 +139,10 @@ class GuardedHttp(HttpToolsProtocol):
             self._idle = False
             self._late_at = self.loop.time() + self._limits.head_s
         self._framing_bytes += len(data)
-        super().data_received(data)
+        self._received = data
+        while self._received:
+            super().data_received(self._received)
+            self._received, self._again = self._again, b""
         if self._framing_bytes > self._limits.head_bytes and not self._refusing:
             self._refuse(self._too_large())
 
@@ -142,12 +154,26 @@ class GuardedHttp(HttpToolsProtocol):
         if self._late_at == NEVER:
             self._late_at = self.loop.time() + self._limits.head_s
 
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own type; uvicorn's never keeps one open
+        """Answer a request that had all come before its client closed its half of the connection; close after that."""
+        if not self._whole or self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the blanks around a value off, which are no part of it (RFC 9112, 5.1)."""
+        super().on_header(name, value.strip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Check the head, and pass it on."""
         self._framing_bytes = 0
         self._fault = self._fault_of(self.headers)
         if self._fault is not None:
             raise ValueError(self._fault.detail)  # to the parser, which ends; `send_400_response` takes it from there
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            self._offers_another = True
+            return
         self._guard.has_request(self)
         super().on_headers_complete()
         if self.cycle is not None:
@@ -165,6 +191,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the answer is ours to give now."""
+        if self._offers_another:
+            return
         super().on_message_complete()
         self._whole = True
         self._guard.has_body(self)
@@ -201,9 +229,22 @@ class GuardedHttp(HttpToolsProtocol):
         )
 
     def _unsupported_upgrade_warning(self) -> None:
-        # Ignored, as RFC 9110 section 7.8 allows; but the parser waits for another protocol now.
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
+        """
+        Ignore an offer of another protocol, as RFC 9110 section 7.8 allows; uvicorn calls it where there was one.
+
+        The parser takes what follows such a head for the other protocol, the request's body with it. So another parser
+        reads the head again without the offer, and then the rest of what came.
+        """
+        error = sys.exception()
+        assert isinstance(error, httptools.HttpParserUpgrade), "uvicorn calls this where it caught one"
+        self._offers_another = False
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._again = b"".join([*head, b"\r\n", self._received[error.args[0] :]])
 
     def look(self, now: float) -> None:
         """End the connection if one of its deadlines has passed."""
@@ -233,6 +274,13 @@ class GuardedHttp(HttpToolsProtocol):
         size = len(self.url)
         hosts = 0
         version = self.parser.get_http_version()
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            return Fault("malformed", HTTPStatus.BAD_REQUEST, "this is no tunnel (RFC 9112, 3.2.3)")
+        names = {name for name, _ in headers}
+        if method in _WITH_BODY and not names & _LENGTHS and (version == "1.0" or b"content-type" in names):
+            # Read as a body of no bytes, what was sent would be lost, and an unsigned source would say that it took it.
+            return Fault("length", HTTPStatus.LENGTH_REQUIRED, "say how long the body is: send Content-Length")
         for name, value in headers:
             size += len(name) + len(value)
             if name == b"host":

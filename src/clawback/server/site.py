@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from clawback import __version__
 from clawback.api.description import build_openapi_config
-from clawback.api.requests import MAX_BODY_BYTES
+from clawback.api.requests import MAX_BODY_BYTES, find_words
 from clawback.fabric.streams import Fabric
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.store.damage import Damage
@@ -62,9 +62,11 @@ def build_site(
         return Response({"status": "unavailable", "reason": reason, **also}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
 
     def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        if error.status_code == HTTPStatus.NOT_FOUND and request.url.path == "/ws":
+            return _want_websocket()
         if error.status_code == HTTPStatus.NOT_FOUND and "text/html" in request.headers.get("accept", ""):
             return show_missing()
-        return _refuse(error)
+        return _refuse(request, error)
 
     return Litestar(
         [healthz, readyz, *more],
@@ -76,7 +78,7 @@ def build_site(
     )
 
 
-def _refuse(error: HTTPException) -> Response[dict[str, object]]:
+def _refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:
     """Answer what the framework refuses: no such path, not this method."""
     status = HTTPStatus(error.status_code)
     detail = error.detail
@@ -86,9 +88,35 @@ def _refuse(error: HTTPException) -> Response[dict[str, object]]:
         detail = f"the body is too large: accepted are at most {MAX_BODY_BYTES} bytes"
     elif isinstance(error, ValidationException):
         wrong: list[Any] = error.extra or []  # type: ignore[assignment] # Litestar's own, for any use of `extra`
-        detail = "; ".join(f"{each['key']} refused: {each['message']}" for each in wrong) or detail
+        detail = (
+            "; ".join(f"{each['key']} refused: {each['message']}{_accepted(request, each)}" for each in wrong) or detail
+        )
     problem: dict[str, object] = {"title": status.phrase, "status": status.value, "detail": detail}
     return Response(problem, status_code=status.value, headers=error.headers, media_type=CONTENT_TYPE)
+
+
+def _accepted(request: Request[Any, Any, Any], wrong: Any) -> str:  # noqa: ANN401 -- Litestar's own
+    """Say which words a parameter of the query takes, where it was given another."""
+    if not str(wrong["message"]).startswith("Invalid enum value"):
+        return ""
+    for name, parameter in request.route_handler.parsed_fn_signature.parameters.items():
+        known_as = {name, getattr(parameter.kwarg_definition, "name", None)}
+        if wrong["key"] in known_as and (words := find_words(parameter.annotation)):
+            return f"; accepted is one of {', '.join(words)}"
+    return ""
+
+
+def _want_websocket() -> Response[dict[str, object]]:
+    """Answer whoever comes to the sessions' door by plain HTTP, most often because of a proxy."""
+    status = HTTPStatus.UPGRADE_REQUIRED
+    detail = (
+        "sessions connect here by WebSocket, and this request has no Upgrade: websocket with Connection: Upgrade. A"
+        " proxy in between takes them off unless it is told to pass them on (nginx: proxy_http_version 1.1 and"
+        " proxy_set_header Upgrade and Connection)"
+    )
+    problem: dict[str, object] = {"title": status.phrase, "status": status.value, "detail": detail}
+    headers = {"upgrade": "websocket", "connection": "Upgrade"}
+    return Response(problem, status_code=status.value, headers=headers, media_type=CONTENT_TYPE)
 
 
 def _fail(_: object, error: Exception) -> Response[bytes]:
