@@ -283,13 +283,11 @@ def test_a_signature_that_cannot_be_checked_is_refused(rule, scheme, message):
         rules.check_signature(rule, scheme)
 
 
-def test_strangers_do_not_interrupt():
-    """Unsigned requests may have any priority but that one."""
-    with pytest.raises(Rejected, match="whoever learns the URL could stop what a session does"):
-        rules.check_priority(Priority.INTERRUPT, Scheme.NONE)
-    assert rules.check_priority(Priority.PRIORITY, Scheme.NONE) is Priority.PRIORITY
-    assert rules.check_priority(Priority.INTERRUPT, Scheme.GITHUB) is Priority.INTERRUPT
-    assert rules.check_priority(None, Scheme.GITHUB) is Priority.NORMAL
+def test_only_strangers_that_interrupt_are_warned_of():
+    """With a signature only the sender can, and other priorities wait for their turn."""
+    warned = [(scheme, priority) for scheme in Scheme for priority in Priority if rules.warn_of(scheme, priority)]
+
+    assert warned == [(Scheme.NONE, Priority.INTERRUPT)]
 
 
 @pytest.mark.parametrize(

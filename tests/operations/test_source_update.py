@@ -129,10 +129,29 @@ async def test_a_wrong_field_changes_nothing(services, alice, fields, message):
     assert await accepted(services, alice, made) == ["first"]
 
 
-async def test_an_unsigned_source_gets_no_secret_and_interrupts_nobody(services, alice):
+async def test_an_unsigned_source_that_interrupts_is_warned_of(services, alice):
+    """Alert managers do not sign, and emergencies are what interrupts are for; every answer says what it means."""
+    at_once = await make(services, alice, slug="b", verifier_type="none", secret=None, priority=Priority.INTERRUPT)
+    made = await make(services, alice, verifier_type="none", secret=None)
+    changed = await update(services, alice, made, priority=Priority.INTERRUPT)
+    back = await update(services, alice, made, priority=Priority.PRIORITY)
+
+    assert (at_once["priority"], changed["priority"]) == ("interrupt", "interrupt")
+    assert "whoever learns the URL" in at_once["warning"]
+    assert changed["warning"] == at_once["warning"]
+    assert not {"warning"} & (made.keys() | back.keys())
+    assert [each.get("warning") for each in await listed(services, alice)] == [at_once["warning"], None]
+
+
+async def test_a_signed_source_that_interrupts_needs_no_warning(services, alice):
+    """Only who has the secret can."""
+    assert "warning" not in await make(services, alice, priority=Priority.INTERRUPT)
+
+
+async def test_an_unsigned_source_gets_no_secret(services, alice):
     """The rules of its type hold for changes too."""
     made = await make(services, alice, verifier_type="none", secret=None)
-    for fields in ({"secret": "a"}, {"generate_secret": True}, {"priority": Priority.INTERRUPT}):
+    for fields in ({"secret": "a"}, {"generate_secret": True}):
         with pytest.raises(Rejected, match="type none"):
             await update(services, alice, made, **fields)
 

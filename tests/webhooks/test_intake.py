@@ -106,7 +106,6 @@ def test_signature_comes_before_everything_else(scheme):
     [
         (Scheme.GITHUB, None, [("X-GitHub-Delivery", "guid")], b"{}", "guid"),
         (Scheme.STRIPE, None, [], b'{"id":"evt_1"}', "evt_1"),
-        (Scheme.STRIPE, None, [("X-GitHub-Delivery", "guid")], b"{}", None),
         (Scheme.STANDARD_WEBHOOKS, None, [], b"{}", "msg_1"),
         (Scheme.STANDARD_WEBHOOKS, senders.standard(b"{}", family="svix"), [], b"{}", "msg_1"),
         # Only the id that was signed is one.
@@ -173,10 +172,11 @@ def test_body_that_is_no_text_is_marked(body, encoding):
 
 @pytest.mark.parametrize("body", [b"\xff", b"no json", b""])
 def test_unreadable_body_is_refused_only_for_its_type(body):
-    """A Stripe event whose type is elsewhere needs no id from its body either."""
+    """A Stripe event whose type is elsewhere needs no id from its body either: its signed bytes are the id."""
     rule = EventTypeRule(header="X-Kind")
+    event = post(source_of(Scheme.STRIPE, event_type=rule), body, [("X-Kind", "x")]).event
 
-    assert post(source_of(Scheme.STRIPE, event_type=rule), body, [("X-Kind", "x")]).event.delivery_id is None
+    assert event.delivery_id.startswith("signed-")
     with pytest.raises(BadPayload):
         post(source_of(Scheme.STRIPE), body)
 
@@ -224,3 +224,47 @@ def test_secret_in_use_is_any_of_the_live_ones():
         request = Request(Headers(senders.raw(senders.github(b"{}", secret))), b"{}")
 
         assert isinstance(take(request, source, [SECRET, b"older"], ids=IDS, now=NOW), Accepted)
+
+
+SLACK_FORM = [("Content-Type", "application/x-www-form-urlencoded")]
+
+
+def test_signed_bytes_are_the_id_of_what_has_none():
+    """A Slack command that a stranger caught and sends again is the same event; the next command is another."""
+    source = source_of(Scheme.SLACK, routes={"*": "/do"})
+    first = post(source, b"command=%2Fdeploy&text=now", SLACK_FORM).event
+    again = post(source, b"command=%2Fdeploy&text=now", SLACK_FORM).event
+    other = post(source, b"command=%2Fdeploy&text=later", SLACK_FORM).event
+    event = post(source, b'{"type":"event_callback","event_id":"Ev1"}').event
+
+    assert first.id == again.id != other.id
+    assert first.delivery_id.startswith("signed-")
+    assert event.delivery_id == "Ev1"
+
+
+def test_without_a_signed_time_equal_bytes_are_two_events():
+    """A sender may well say the same thing twice."""
+    source = source_of(Scheme.GENERIC, routes={"*": "/do"})
+    event = post(source, b"{}").event
+
+    assert (event.id, event.delivery_id) == ("evt_fresh", None)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rule", "name"),
+    [
+        (Scheme.GITHUB, None, "X-GitHub-Event"),
+        (Scheme.GITHUB, None, "X-GitHub-Delivery"),
+        (Scheme.GITHUB, EventTypeRule(header="X-Kind"), "X-Kind"),
+        (Scheme.SHOPIFY, None, "X-Shopify-Topic"),
+        (Scheme.SHOPIFY, None, "X-Shopify-Webhook-Id"),
+        (Scheme.LINEAR, None, "Linear-Event"),
+        (Scheme.LINEAR, None, "Linear-Delivery"),
+        (Scheme.GITLAB, None, "X-Gitlab-Event"),
+        (Scheme.NONE, EventTypeRule(header="X-Kind"), "X-Kind"),
+    ],
+)
+def test_two_copies_of_a_header_that_is_read_are_refused(scheme, rule, name):
+    """A proxy may have read the other one than we."""
+    with pytest.raises((BadPayload, BadSignature), match=f"[23] {name} headers"):
+        post(source_of(scheme, event_type=rule, routes={"*": "/do"}), senders.linear_body(), [(name, "a"), (name, "b")])

@@ -62,6 +62,7 @@ class Source(Answer, frozen=True):
     old_secret_until: datetime | UnsetType = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
     set_by: SetBy | UnsetType = UNSET
+    warning: Annotated[str, Meta(description="What its owner takes upon themselves")] | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 

@@ -277,19 +277,14 @@ def check_signature(rule: SignatureRule | None, scheme: Scheme) -> SignatureRule
     return rule
 
 
-def check_priority(priority: Priority | None, scheme: Scheme) -> Priority:
-    """
-    Check the priority of the source's events.
-
-    Raises:
-        Rejected: strangers could interrupt a session.
-    """
-    if priority is Priority.INTERRUPT and scheme is Scheme.NONE:
-        raise Rejected(
-            "type none with priority interrupt refused: whoever learns the URL could stop what a session does at any"
-            " moment; choose a type with signatures, or another priority"
-        )
-    return priority or Priority.NORMAL
+def warn_of(scheme: Scheme, priority: Priority) -> str | None:
+    """Say in a sentence what the owner of such a source takes upon themselves; None where there is nothing to say."""
+    if scheme is not Scheme.NONE or priority is not Priority.INTERRUPT:
+        return None
+    return (
+        "type none with priority interrupt: whoever learns the URL can stop what the session does at any moment. Keep"
+        " the URL secret, or choose a type with signatures"
+    )
 
 
 def check_timeout(seconds: int) -> int:

@@ -12,7 +12,7 @@ from clawback import wire
 from clawback.accounts.vault import Vault
 from clawback.errors import NotFound, Rejected, SecretUnreadable
 from clawback.fabric.subjects import normalise_tag
-from clawback.model import Refusal, Scheme, Sealed, Source, new_id
+from clawback.model import Priority, Refusal, Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.authors import check_order, choose_author, name_caller
 from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile, webhook_base_url
@@ -44,7 +44,7 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         event_type=rules.check_event_type(request.event_type),
         signature=rules.check_signature(request.signature, scheme),
         tag=rules.choose_tag(request, caller.session_tag),
-        priority=rules.check_priority(request.priority, scheme),
+        priority=request.priority or Priority.NORMAL,
         timeout_seconds=None if request.timeout_seconds is None else rules.check_timeout(request.timeout_seconds),
         payload=rules.check_payload(request.payload, scheme),
         set_by=name_caller(caller),
@@ -182,7 +182,7 @@ def _changes(request: wire.SourceUpdate, scheme: Scheme) -> dict[str, Any]:
     if request.session_tag is not None:
         changes["tag"] = normalise_tag(request.session_tag)
     if request.priority is not None:
-        changes["priority"] = rules.check_priority(request.priority, scheme)
+        changes["priority"] = request.priority
     if request.timeout_seconds is not None:
         changes["timeout_seconds"] = rules.check_timeout(request.timeout_seconds) if request.timeout_seconds else None
     if request.payload is not None:
@@ -265,5 +265,6 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         "setBy": source.set_by,
         "oldSecretUntil": max(ends, default=None),
         "url": f"{base_url}/{source.slug}",
+        "warning": rules.warn_of(source.scheme, source.priority),
     }
     return {name: msgspec.to_builtins(value) for name, value in answer.items() if value is not None}

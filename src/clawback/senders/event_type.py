@@ -43,7 +43,7 @@ def read_event_type(request: Request, scheme: Scheme, rule: EventTypeRule | None
     At most `MAX_TEXT_CHARACTERS` for each half. The body is read only where a path must be.
 
     Raises:
-        BadPayload: a path must be read and the body is not JSON in UTF-8.
+        BadPayload: a path must be read and the body is not JSON in UTF-8; or the header comes twice.
     """
     places = _DEFAULTS[scheme] if rule is None else _places(rule)
     kind = _header(request, places.header)
@@ -60,5 +60,5 @@ def _places(rule: EventTypeRule) -> _Places:
 
 
 def _header(request: Request, name: str | None) -> str | None:
-    value = request.headers.get(name) if name else None
+    value = request.headers.one(name) if name else None
     return value if value is None or len(value) <= MAX_TEXT_CHARACTERS else None

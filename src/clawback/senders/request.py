@@ -75,6 +75,17 @@ class Headers:
         """Return a header's value, several joined by `, ` (RFC 9110 section 5.3); None where it is absent or empty."""
         return b", ".join(self.all(name)).decode("latin-1") or None
 
+    def one(self, name: str) -> str | None:
+        """
+        Return the value of a header that decides something; None where it is absent or empty.
+
+        Raises:
+            BadPayload: there are several: a proxy may have read another one than we.
+        """
+        if (number := len(self.all(name))) > 1:
+            raise BadPayload(f"{number} {name} headers: at most one is accepted")
+        return self.get(name)
+
 
 class Request:
     """One request's headers and body. Values are read from the body on demand, its JSON is checked once."""

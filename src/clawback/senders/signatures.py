@@ -217,12 +217,7 @@ def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> 
     given = [part.removeprefix(row.prefix) for part in parts if row.optional_prefix or part.startswith(row.prefix)]
     if not given:
         raise BadSignature(f"{row.header} is malformed: accepted is {_accepted(row)}")
-    signed = {}
-    if b"%(id)b" in row.preamble:
-        signed[b"id"] = _id_text(row, request)
-    if b"%(time)b" in row.preamble:
-        signed[b"time"] = _time_text(row, request, parts)
-    preamble = row.preamble % signed
+    preamble = _preamble(row, request, parts)
     expected = [expected_signature(row, key, preamble, request.body) for key in keys]
     if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
         raise BadSignature(
@@ -231,6 +226,20 @@ def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> 
         )
     if row.clock is not None:
         _check_time(row.clock, int(_time_text(row, request, parts)), now)
+
+
+def signed_bytes(row: Row, request: Request) -> bytes:
+    """Return what the signature of a request is over, which `verify` found to be good."""
+    return _preamble(row, request, _parts(row, _single(request, row.header))) + request.body
+
+
+def _preamble(row: Row, request: Request, parts: Sequence[bytes]) -> bytes:
+    signed = {}
+    if b"%(id)b" in row.preamble:
+        signed[b"id"] = _id_text(row, request)
+    if b"%(time)b" in row.preamble:
+        signed[b"time"] = _time_text(row, request, parts)
+    return row.preamble % signed
 
 
 def _parts(row: Row, value: bytes) -> list[bytes]:

@@ -44,6 +44,7 @@ from clawback.fabric.streams import Fabric
 from clawback.http.allowance import Allowance
 from clawback.model import Address, TokenRecord
 from clawback.operations import Caller, Services, perform
+from clawback.server.answering import Answering
 from clawback.server.guard import ConnectionLimits, Guard, allow_connections
 from clawback.server.protocols import GuardedHttp, GuardedWebSocket
 from clawback.server.request_log import RequestLog
@@ -108,11 +109,11 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 class Application:
     """The server as ASGI: the two hot paths by themselves, everything else as a Litestar site."""
 
-    def __init__(self, webhooks: Asgi, bridge: Bridge, site: Asgi, feed: Feed) -> None:
+    def __init__(self, webhooks: Asgi, bridge: Bridge, site: Asgi, feed: Feed, public_url: str) -> None:
         self.bridge = bridge
         self.feed = feed
         self._webhooks = webhooks
-        self._site = RequestLog(site)
+        self._site = RequestLog(Answering(site, public_url))
 
     async def __call__(self, scope: Message, receive: Message, send: Message) -> None:
         """Serve one request or WebSocket."""
@@ -267,7 +268,7 @@ async def open_application(
                 damage=await _opened(Damage(fabric, shards)),
                 aside=crons.aside,
             )
-            yield Application(webhooks, bridge, site, feed), registry
+            yield Application(webhooks, bridge, site, feed, settings.public_url), registry
         finally:
             await bridge.stop()
             await ledger.drain()

@@ -75,6 +75,16 @@ _REFUSALS: dict[type[ClawbackError], int] = {
 }
 """How a client is told why it is not let in."""
 
+_STRANGERS: dict[type[ClawbackError], str] = {
+    ProtocolViolation: "no_auth",
+    Unauthorized: "wrong_token",
+    RateLimited: "wrong_token",
+}
+"""What is counted of whoever is not let in."""
+
+TELL_SECONDS = 1.0
+"""The log has one line about all strangers of this time, however many come."""
+
 log = logging.getLogger("clawback.sessions")
 
 Message = MutableMapping[str, Any]
@@ -262,12 +272,14 @@ class Bridge:
         self._dispatchers: dict[Connection, Dispatcher] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._strangers = Counter[str]()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         await receive()  # websocket.connect
         if any(name == b"origin" for name, _ in scope["headers"]):
             # Plugins send no Origin; a browser always does, and no page has business here (cross-site WebSocket).
+            self._count_stranger("origin")
             await send({"type": "websocket.close"})
             return
         peer = scope["client"][0] if scope.get("client") else None
@@ -279,8 +291,10 @@ class Bridge:
         try:
             connection, auth = await self._welcome(receive, send, peer, stranger)
         except Disconnected:
+            self._count_stranger("no_auth")
             return
         except (ProtocolViolation, Unauthorized, RateLimited) as error:
+            self._count_stranger(_STRANGERS[type(error)])
             await close_socket(send, _REFUSALS[type(error)], str(error))
             return
         except Unavailable:
@@ -312,7 +326,7 @@ class Bridge:
             crowded = {each for each, count in counts.items() if count == most}
         else:
             crowded = {block}
-        metrics.REFUSED.labels("unauthenticated").inc()
+        self._count_stranger("unauthenticated")
         waiting = (each for each in self._unauthenticated if each.block in crowded and each.deadline is not None)
         oldest = next(waiting, None)
         if oldest is None:
@@ -333,6 +347,18 @@ class Bridge:
             if connection.id == connection_id:
                 return await dispatcher.answer(request)
         raise Rejected("this connection stands by and holds no events: the active session of its tag does")
+
+    def _count_stranger(self, why: str) -> None:
+        """Count somebody who was not let in; the log has one line about all of a second."""
+        metrics.REFUSED.labels(why).inc()
+        if not self._strangers:
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell_of_strangers)
+        self._strangers[why] += 1
+
+    def _tell_of_strangers(self) -> None:
+        counts = ", ".join(f"{why} {number}" for why, number in sorted(self._strangers.items()))
+        log.warning("WebSockets were not let in: %s", counts, extra={"action": "refused"})
+        self._strangers.clear()
 
     @property
     def roles(self) -> dict[str, int]:

@@ -86,6 +86,9 @@ Outcomes that use up what a source may send: those that have something written.
 Whoever captured a request and sends it again and again makes duplicates, and keeps nobody out.
 """
 
+_EVERYWHERE = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+"""Answers are for their sender alone, and JSON whatever a browser thinks."""
+
 _new_event_id = partial(new_id, "evt")
 
 log = logging.getLogger("clawback.webhooks")
@@ -375,7 +378,7 @@ class WebhookEndpoint:
 
 
 async def _send(send: Send, answer: _Answer, receive: Receive) -> None:
-    headers = (*answer.headers, ("content-length", str(len(answer.body))))
+    headers = (*answer.headers, *_EVERYWHERE, ("content-length", str(len(answer.body))))
     closing = _CLOSE in answer.headers
     await send(
         {

@@ -6,6 +6,7 @@ delivery id (else a stranger's request with a guessed id could block the real on
 route is found.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Sou
 from clawback.senders.event_type import read_event_type
 from clawback.senders.kinds import is_type_signed
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
-from clawback.senders.signatures import SCHEMES, InBody, InHeader, Row, verify
+from clawback.senders.signatures import SCHEMES, InBody, InHeader, Row, signed_bytes, verify
 from clawback.webhooks.routes import find_instruction
 
 NO_ROUTE = "no_route"
@@ -55,7 +56,7 @@ def take(
 
     Raises:
         BadSignature: see `signatures.verify`; or the signed body is of another kind than a header says.
-        BadPayload: the event type must be read from the body and cannot be.
+        BadPayload: the event type must be read from the body and cannot be, or a header that is read comes twice.
     """
     row = verify(request, source.scheme, secrets, now, source.signature)
     if source.scheme is Scheme.SLACK and (text := _challenge(request)) is not None:
@@ -105,7 +106,9 @@ def take(
 def claimed_delivery_id(headers: Headers, scheme: Scheme) -> str | None:
     """Read what a request calls itself while nothing of it is verified: a stranger's text, of one short line."""
     for row in SCHEMES.get(scheme, ()):
-        if isinstance(row.delivery, InHeader) and (claimed := headers.get(row.delivery.name)):
+        if not isinstance(row.delivery, InHeader) or len(headers.all(row.delivery.name)) > 1:
+            continue
+        if claimed := headers.get(row.delivery.name):
             return claimed if len(claimed) <= MAX_TEXT_CHARACTERS and claimed.isprintable() else None
     return None
 
@@ -115,12 +118,17 @@ def _delivery_id(request: Request, row: Row | None) -> str | None:
         return None
     match row.delivery:
         case InHeader(name):
-            found = request.headers.get(name)
+            found = request.headers.one(name)
         case InBody(path):
             found = _optional_text(request, path)
         case None:
             found = None
-    return found if found and len(found) <= MAX_TEXT_CHARACTERS else None
+    if found and len(found) <= MAX_TEXT_CHARACTERS:
+        return found
+    if row.clock is not None:
+        # Its time is signed, so the same bytes are the same request: what a stranger caught makes no second event.
+        return f"signed-{hashlib.sha256(signed_bytes(row, request)).hexdigest()[:40]}"
+    return None
 
 
 def _is_type_signed(request: Request, source: Source, row: Row | None, event_type: str) -> bool:
