@@ -44,6 +44,7 @@ PURE = {
     "store/news",
     "fabric/auth",
     "fabric/jetstream",
+    "fabric/nkey",
     "store/records",
     "system/addresses",
     "http/allowance",

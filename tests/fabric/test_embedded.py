@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from clawback.errors import ConfigError, Unavailable
+from clawback.fabric import connection, embedded
 from clawback.fabric.embedded import EmbeddedNats, read_auth
+from clawback.fabric.embedded import _is_free as is_free
 from clawback.fabric.streams import Fabric
+from clawback.system.port_owners import serves_as
 from waiting import eventually
 
 
@@ -68,8 +71,8 @@ async def test_no_secret_of_ours_is_in_its_environment(tmp_path, monkeypatch):
     assert [b"PATH=" in each for each in seen] == [True, True]
 
 
-async def test_a_second_start_finds_data_port_and_login_again(tmp_path):
-    """What was stored, and how to reach it, outlives a stop."""
+async def test_a_second_start_finds_data_and_port_again(tmp_path):
+    """What was stored, and where it is, outlives a stop; what opens it is new, so that what leaked opens nothing."""
     async with EmbeddedNats(tmp_path) as nats:
         first = nats.auth
         await publish(nats)
@@ -78,8 +81,10 @@ async def test_a_second_start_finds_data_port_and_login_again(tmp_path):
         counts = await count(nats)
 
     assert counts == {"seen.p.e": 1}
-    assert second == first
-    assert read_auth(tmp_path) == first
+    assert second.url == first.url
+    assert second.password != first.password
+    assert second.seed != first.seed
+    assert read_auth(tmp_path) == second
 
 
 async def test_the_program_is_gone_after_the_end(tmp_path):
@@ -136,7 +141,6 @@ async def test_a_port_that_was_taken_meanwhile_is_left_to_its_taker(tmp_path):
             counts = await count(nats)
 
     assert second.url != first.url
-    assert second.password == first.password
     assert read_auth(tmp_path) == second
     assert counts == {"seen.p.e": 1}
 
@@ -205,6 +209,109 @@ def test_no_server_yet_is_one_sentence(tmp_path):
     """Asking for the login of a directory that was never served says what to do."""
     with pytest.raises(ConfigError, match="start `clawback serve` on this data directory first"):
         read_auth(tmp_path)
+
+
+async def test_nobody_else_may_open_what_is_kept(tmp_path):
+    """Neither a file nor the lock, which another user could take first; directories neither, where we make them."""
+    data_dir = tmp_path / "data"
+    async with EmbeddedNats(data_dir):
+        modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o077 for path in data_dir.rglob("*")}
+
+    assert data_dir.stat().st_mode & 0o777 == 0o700
+    assert modes["data/serve.lock"] == modes["data/nats"] == 0
+    assert modes["data/nats/credentials.json"] == modes["data/nats/nats-server.conf"] == 0
+
+
+async def test_a_lock_that_others_could_open_is_closed_to_them(tmp_path):
+    """As an earlier version left it."""
+    (tmp_path / "serve.lock").touch(mode=0o644)
+    (tmp_path / "nats").mkdir(mode=0o755)
+    async with EmbeddedNats(tmp_path):
+        modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("serve.lock", "nats")]
+
+    assert modes == [0o600, 0o700]
+
+
+class Impostor:
+    """A program that greets as a nats-server does, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def listen(self, port: int) -> None:
+        """Take a port."""
+        self._server = await asyncio.start_server(self._greet, "127.0.0.1", port, reuse_address=True)
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        info = b'{"server_id":"X","version":"2.15.1","max_payload":1048576,"headers":true,"nonce":"abcdefgh"}'
+        writer.write(b"INFO " + info + b"\r\n")
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                self.heard += data
+                writer.write(b"PONG\r\n")
+
+    async def close(self) -> None:
+        """Give the port back."""
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_a_login_gives_nothing_away_that_opens_the_server(tmp_path):
+    """Whoever sits at the former port hears a signature of what it asked: no password, and no key."""
+    async with EmbeddedNats(tmp_path) as nats:
+        auth = nats.auth
+    impostor = Impostor()
+    await impostor.listen(int(auth.url.rpartition(":")[2]))
+    fabric = await Fabric.open(auth, name="tests", patience_s=5.0)
+    await eventually(lambda: b"CONNECT" in impostor.heard)
+    await fabric.close()
+    await impostor.close()
+
+    assert b'"sig"' in impostor.heard
+    for secret in (auth.password, auth.seed):
+        assert secret.encode() not in impostor.heard
+
+
+async def test_another_users_program_at_the_port_is_told_nothing(tmp_path, monkeypatch):
+    """Not even who would come in; and the sentence says whose it is."""
+    async with EmbeddedNats(tmp_path) as nats:
+        auth = nats.auth
+    impostor = Impostor()
+    await impostor.listen(int(auth.url.rpartition(":")[2]))
+    monkeypatch.setattr(connection, "serves_as", lambda port, user: not serves_as(port, user))
+    with pytest.raises(Unavailable, match="another user's program"):
+        await Fabric.open(auth, name="tests", patience_s=0.1)
+    await impostor.close()
+
+    assert impostor.heard == b""
+
+
+async def test_a_port_that_is_taken_while_it_is_down_is_given_up(tmp_path, monkeypatch):
+    """After a kill somebody else is quicker: the server comes back at another port, and its clients find it there."""
+    impostor = Impostor()
+    async with EmbeddedNats(tmp_path) as nats:
+        fabric = await Fabric.open(nats.auth, name="tests")
+        await fabric.keep_layout(1)
+        first = nats.auth.url
+        monkeypatch.setattr(embedded, "_is_free", lambda port: f":{port}" not in first and is_free(port))
+        monkeypatch.setattr(
+            connection, "serves_as", lambda port, user: f":{port}" not in first and serves_as(port, user)
+        )
+        os.kill(nats.process_id, signal.SIGKILL)
+        await eventually(lambda: nats.auth.url != first, 10.0)
+        await impostor.listen(int(first.rpartition(":")[2]))
+        await eventually(lambda: fabric.generation >= 2 and fabric.problem() is None, 10.0)
+        ack = await fabric.publish("seen.p.after", b"")
+        await fabric.close()
+        await impostor.close()
+
+    assert ack.stream == "SEEN"
 
 
 PARENT = textwrap.dedent("""

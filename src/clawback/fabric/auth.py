@@ -1,5 +1,6 @@
 """Where NATS is, and who we are there. Pure."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -8,11 +9,19 @@ from clawback.errors import ConfigError
 
 
 class NatsAuth(Struct, frozen=True):
-    """Where NATS is and who we are there. `url` may be several, comma-separated, and may hold `user:password@`."""
+    """
+    Where NATS is and who we are there. `url` may be several, comma-separated, and may hold `user:password@`.
+
+    `seed` is the key, in hex, by which our own programs come in where NATS is our own: then `user` and `password` are
+    for people, and never sent. `kept_in` is where all of it is read anew before a connection is made: port and key of
+    our own NATS change when it is started.
+    """
 
     url: str
     user: str | None = None
     password: str | None = None
+    seed: str | None = None
+    kept_in: Path | None = None
 
     def __repr__(self) -> str:
         """Leave the password out."""

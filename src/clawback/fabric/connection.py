@@ -14,10 +14,12 @@ publish again with the same message id (streams.py).
 import asyncio
 import logging
 import math
+import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -25,8 +27,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from clawback.errors import ClawbackError, ConfigError, NotFound, TooLarge, Unavailable
+from clawback.fabric import nkey
 from clawback.fabric.auth import NatsAuth
+from clawback.fabric.embedded import read_auth
 from clawback.fabric.jetstream import NO_RESPONDERS, STATUS, CoreMessage, header_bytes
+from clawback.system.port_owners import serves_as
 from clawback.telemetry import metrics
 
 CONNECT_SECONDS = 2.0
@@ -118,6 +123,24 @@ class _Exchange:
             self.done.set_exception(error)
 
 
+class _OwnServer(Client):
+    """A client that first makes sure that it talks to a server of our own user, and then signs what that asks it."""
+
+    def __init__(self, auth: NatsAuth) -> None:
+        super().__init__()
+        self._port = urlsplit(auth.url).port or 0
+        self._seed = bytes.fromhex(auth.seed or "")
+        # nats-py takes these from a file of its own format alone, and for that wants two more packages.
+        self._public_nkey = nkey.public_key(self._seed)
+
+    def _connect_command(self) -> bytes:
+        if not serves_as(self._port, os.geteuid()):
+            raise nats.errors.Error(f"port {self._port} is served by another user's program: nothing was sent to it")
+        self._auth_configured = True
+        self._signature_cb = lambda nonce: nkey.sign(self._seed, nonce)
+        return super()._connect_command()
+
+
 class Connection:
     """One connection to NATS. `connect` begins it, `close` ends it; `generation` counts the clients it has had."""
 
@@ -200,7 +223,8 @@ class Connection:
 
     async def _connect(self) -> None:
         """Make one client with every subscription on it, and put it in place."""
-        client = Client()
+        auth = self._auth = _read_anew(self._auth)
+        client = Client() if auth.seed is None else _OwnServer(auth)
         lost = asyncio.Event()
 
         async def closed() -> None:
@@ -218,10 +242,10 @@ class Connection:
 
         try:
             await client.connect(
-                self._auth.servers,
+                auth.servers,
                 name=self._name,
-                user=self._auth.user,
-                password=self._auth.password,
+                user=auth.user if auth.seed is None else None,
+                password=auth.password if auth.seed is None else None,
                 allow_reconnect=False,
                 # Each server twice, 50 ms apart; then it is our turn to wait.
                 max_reconnect_attempts=1,
@@ -410,6 +434,15 @@ class Connection:
         exchange = self._exchanges.get(message.subject.rpartition(".")[2])
         if exchange is not None:
             exchange.add(message)
+
+
+def _read_anew(auth: NatsAuth) -> NatsAuth:
+    """Read where our own NATS is now, as it may have been started again elsewhere."""
+    if auth.kept_in is not None:
+        # It is being written: then what we know is still right, or the next attempt will know.
+        with suppress(ConfigError):
+            return read_auth(auth.kept_in.parents[1])
+    return auth
 
 
 class Backoff:

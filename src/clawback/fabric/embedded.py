@@ -4,13 +4,14 @@ The nats-server that `clawback serve` starts for itself: a child process on a lo
 All of it is under `nats/` of the data directory:
 
     nats/nats-server.conf    its configuration, with the password; mode 0600, so neither argv nor environment has it
-    nats/credentials.json    the same for our own programs: `clawback token create`, `clawback nats-env`; mode 0600
+    nats/credentials.json    for our own programs: the key they come in with, and the login of `clawback nats-env`; 0600
     nats/nats-server.log     its log, rotated by itself
     nats/nats-server.pid     its process id, to find one that outlived a killed parent
     nats/jetstream/          every event, and everything else Clawback keeps
 
-Port and login are made once and kept, so a saved `nats` context stays good; another port is taken only where somebody
-else has ours.
+The port is kept, unless somebody else has it. Key and password are new at each start: what somebody got hold of opens
+nothing for long. Our own programs sign what NATS asks them (nkey.py), and only once they know that the program at the
+port is of our user: another user of this machine may have taken it.
 """
 
 import asyncio
@@ -34,9 +35,11 @@ import msgspec
 from msgspec import Struct
 
 from clawback.errors import ConfigError, Unavailable
+from clawback.fabric import nkey
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.layout import MAX_CONSUMERS, MAX_PAYLOAD_BYTES
 from clawback.system.children import dies_with_parent
+from clawback.system.port_owners import serves_as
 
 START_SECONDS = 60.0
 """Until it answers. It takes 10 ms when empty; one with much to recover from disk takes longer."""
@@ -64,15 +67,16 @@ class Credentials(Struct, frozen=True):
     port: int
     user: str
     password: str
+    seed: str | None = None
+    """Missing in a file of an earlier version, which is written anew at the next start."""
 
     def __repr__(self) -> str:
         """Leave the password out."""
         return f"Credentials(port={self.port}, user={self.user!r})"
 
-    @property
-    def auth(self) -> NatsAuth:
-        """What a client needs."""
-        return NatsAuth(f"nats://127.0.0.1:{self.port}", self.user, self.password)
+    def auth(self, kept_in: Path) -> NatsAuth:
+        """Say what a client needs."""
+        return NatsAuth(f"nats://127.0.0.1:{self.port}", self.user, self.password, self.seed, kept_in)
 
 
 def read_auth(data_dir: Path) -> NatsAuth:
@@ -82,7 +86,8 @@ def read_auth(data_dir: Path) -> NatsAuth:
     Raises:
         ConfigError: no `clawback serve` ever ran on this directory, or its file cannot be read.
     """
-    return _read_credentials(data_dir / "nats" / "credentials.json").auth
+    path = data_dir.absolute() / "nats" / "credentials.json"
+    return _read_credentials(path).auth(path)
 
 
 def has_store(data_dir: Path) -> bool:
@@ -117,7 +122,10 @@ class EmbeddedNats:
         self._config = self._home / "nats-server.conf"
         self._log_file = self._home / "nats-server.log"
         self._pid_file = self._home / "nats-server.pid"
-        self._credentials = Credentials(0, "clawback", secrets.token_urlsafe(32))
+        self._kept_in = self._home / "credentials.json"
+        self._credentials = Credentials(
+            0, "clawback", secrets.token_urlsafe(32), secrets.token_bytes(nkey.SEED_BYTES).hex()
+        )
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -125,7 +133,7 @@ class EmbeddedNats:
     @property
     def auth(self) -> NatsAuth:
         """How to reach it, once started."""
-        return self._credentials.auth
+        return self._credentials.auth(self._kept_in)
 
     @property
     def process_id(self) -> int | None:
@@ -153,7 +161,10 @@ class EmbeddedNats:
         """
         binary = _find_binary()
         try:
-            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # One by one: parents that are made on the way get the usual mode.
+            for directory in (self._data_dir, self._home):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._home.chmod(0o700)
             self._lock = self._take_lock()
             await self._stop_orphan()
             self._write_files()
@@ -187,7 +198,10 @@ class EmbeddedNats:
     # --- the directory --------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> IO[str]:
-        lock = (self._data_dir / "serve.lock").open("a+")
+        # Nobody else may open it: whoever can, can lock it, and keep the server from starting.
+        descriptor = os.open(self._data_dir / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.fdopen(descriptor, "r+")
+        os.fchmod(descriptor, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -231,13 +245,13 @@ class EmbeddedNats:
         return pid > 1 and str(self._config) in _command_line(pid)
 
     def _write_files(self) -> None:
-        credentials = self._home / "credentials.json"
-        if credentials.exists():
-            self._credentials = _read_credentials(credentials)
-        port = self._credentials.port
-        if not _is_free(port):
+        """Write where it will listen and who may come in: at its former port, if that is free."""
+        if self._kept_in.exists():
+            port = _read_credentials(self._kept_in).port
+            self._credentials = msgspec.structs.replace(self._credentials, port=port)
+        if not _is_free(self._credentials.port):
             self._credentials = msgspec.structs.replace(self._credentials, port=_free_port())
-        _write_private(credentials, msgspec.json.encode(self._credentials))
+        _write_private(self._kept_in, msgspec.json.encode(self._credentials))
         _write_private(self._config, self._configuration().encode())
 
     def _configuration(self) -> str:
@@ -251,8 +265,10 @@ class EmbeddedNats:
 server_name: clawback
 listen: "127.0.0.1:{self._credentials.port}"
 authorization {{
-  user: {json.dumps(self._credentials.user)}
-  password: {json.dumps(self._credentials.password)}
+  users: [
+    {{ nkey: {nkey.public_key(bytes.fromhex(self._credentials.seed or ""))} }}
+    {{ user: {json.dumps(self._credentials.user)}, password: {json.dumps(self._credentials.password)} }}
+  ]
 }}
 max_payload: {MAX_PAYLOAD_BYTES}
 jetstream {{
@@ -289,6 +305,7 @@ pid_file: {pid_file}
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not await _answers(self._credentials.port):
+                    # Where somebody else has the port, it ends at once.
                     if self._process.returncode is not None:
                         raise Unavailable(
                             f"nats-server ended at once with code {self._process.returncode}: {self._last_log_line()}"
@@ -308,8 +325,10 @@ pid_file: {pid_file}
             log.error("nats-server ended with code %d and is started again: %s", code, self._last_log_line())
             await asyncio.sleep(wait)
             try:
+                # Somebody may have taken its port while it did not run. Clients read the new one where they connect.
+                self._write_files()
                 await self._launch(binary)
-            except (Unavailable, OSError) as error:
+            except (Unavailable, ConfigError, OSError) as error:
                 wait = min(wait * 2, MAX_RESTART_SECONDS)
                 log.error("nats-server did not come up, again in %.1f s: %s", wait, error)  # noqa: TRY400 -- the sentence says it
             else:
@@ -368,14 +387,14 @@ def _command_line(pid: int) -> str:
 
 
 async def _answers(port: int) -> bool:
-    """Ask whether a nats-server greets on a port; it does so when JetStream is ready."""
+    """Ask whether a nats-server of ours greets on a port; it does so when JetStream is ready."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return False
     try:
         async with asyncio.timeout(1.0):
-            return await reader.read(4) == b"INFO"
+            return await reader.read(4) == b"INFO" and serves_as(port, os.geteuid())
     except (OSError, TimeoutError):
         return False
     finally:
