@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import httpx
@@ -97,11 +98,36 @@ def test_what_is_mounted_and_copied_is_there():
     assert (FILES / config.removeprefix("/etc/nats/")).exists()
 
 
-def test_the_proxies_of_its_network_are_believed():
-    """What Caddy says of a client's address counts, and nobody's from elsewhere."""
+def test_caddy_alone_is_believed():
+    """Not the whole network: its gateway stands for every program of the machine."""
     [network] = load()["networks"]["default"]["ipam"]["config"]
+    told = ip_network(SERVICES["clawback"]["environment"]["CLAWBACK_TRUSTED_PROXIES"])
+    caddy = ip_address(SERVICES["caddy"]["networks"]["default"]["ipv4_address"])
 
-    assert SERVICES["clawback"]["environment"]["CLAWBACK_TRUSTED_PROXIES"] == network["subnet"]
+    assert list(told) == [caddy]
+    assert caddy in ip_network(network["subnet"])
+    assert caddy != ip_network(network["subnet"])[1]
+
+
+@pytest.mark.parametrize("service", ["nats", "caddy"])
+def test_what_comes_ready_made_is_not_root_either(service):
+    """The images' own user is root; the volumes are given to another first."""
+    user, _, _ = SERVICES[service]["user"].partition(":")
+    mounted = {volume.partition(":")[0] for volume in SERVICES[service]["volumes"] if not volume.startswith(".")}
+
+    assert int(user) > 0
+    assert "cap_add" not in SERVICES[service]
+    assert SERVICES[service]["depends_on"]["owners"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["owners"]["entrypoint"][2] == SERVICES[service]["user"]
+    assert mounted <= {volume.partition(":")[0] for volume in SERVICES["owners"]["volumes"]}
+    assert SERVICES["owners"]["network_mode"] == "none"
+
+
+@pytest.mark.parametrize("service", ["nats", "clawback", "caddy"])
+def test_a_service_has_bounds(service):
+    """Of memory, and of processes and threads."""
+    assert SERVICES[service]["mem_limit"]
+    assert SERVICES[service]["pids_limit"]
 
 
 async def test_the_commands_run_here_with_the_same_environment(tmp_path):
