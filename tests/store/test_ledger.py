@@ -355,6 +355,36 @@ async def test_a_kill_of_nats_makes_no_second_event_of_another_servers_delivery(
         assert await server.asks("p", event.id) == (True, 1)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_reconnect_reads_what_is_new_and_no_more(fresh_natsd, server, monkeypatch, lost):
+    """Unless NATS has another entry where the memory ends, or none: then all of it is read."""
+    await fill(server.fabric, 1300)
+    page, asked = server.fabric.page, []
+
+    async def noted_page(*arguments, first, **options):
+        asked.append(first)
+        return await page(*arguments, first=first, **options)
+
+    monkeypatch.setattr(server.fabric, "page", noted_page)
+    with reading(server.ledger):
+        await eventually(server.answers_from_memory)
+        asked.clear()
+        if lost:
+            await server.fabric.api("STREAM.MSG.DELETE.SEEN", {"seq": 1300})
+        fresh_natsd.restart()
+        await eventually(lambda: server.fabric.generation == 2 and server.fabric.problem() is None, 10.0)
+        await fill(server.fabric, 1)
+        await eventually(server.answers_from_memory)
+
+        assert min(asked) == (1 if lost else 1301)
+        assert await server.asks("p", "evt_1") == (True, 1)
+
+
+def test_all_of_the_stream_is_read_by_the_filter_that_costs_nothing():
+    """NATS knows by this one alone that every entry matches (see there)."""
+    assert subjects.SEEN_FILTER == ">"
+
+
 async def test_a_new_connection_ends_the_memory_at_once(server):
     """Even before the first page is asked for, a webhook that comes over it is looked up."""
     with reading(server.ledger):

@@ -363,8 +363,11 @@ def seen_subject(profile_id: str, event_id: str) -> str:
     return f"seen.{profile_id}.{event_id}"
 
 
-SEEN_FILTER = "seen.>"
-"""Matches every entry of the ledger."""
+SEEN_FILTER = ">"
+"""
+Matches every entry of the ledger, in its own stream. Not `seen.>`: for any other filter than this one NATS looks up
+for each page in which of its files a subject that matches may be, 80 ms with 400,000 of them.
+"""
 
 
 def is_id(text: str) -> bool:

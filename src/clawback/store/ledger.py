@@ -14,8 +14,9 @@ window refuses. It must not have forgotten it meanwhile, which it does when NATS
   * NATS is one server, and we are connected to it and not to a leaf or a neighbour of it. Then its restart ends our
     connection. `_read` asks, and reads nothing otherwise: in a cluster the one server that has the stream can restart
     without any sign of it on a connection to another.
-  * With the connection the memory ends, at once. What came over the new one is looked up until all was read anew; and
-    what was decided by the old memory was published over the old connection, which does not reach a restarted NATS.
+  * With the connection the memory counts no more, at once. What came over the new one is looked up until it was read
+    to its end again: from where the memory ends, if the entry there is still the one that it has. What was decided
+    before was published over the old connection, which does not reach a restarted NATS.
   * Whoever ends an event makes sure of its entry first, whichever server accepted it. So what is no more in its stream
     when NATS restarts is in the ledger that is read then.
 
@@ -66,11 +67,11 @@ TRUSTED_SECONDS = 5.0
 FORGET_SECONDS = 24 * 3600
 """After this the memory is made anew: entries expire in the stream, not in it."""
 
-MAX_REMEMBERED = 500_000
-"""Entries in memory, some 80 bytes each: 40 MB. A ledger that has more is looked up in for every webhook."""
+MAX_REMEMBERED = 2_000_000
+"""Entries in memory, some 80 bytes each: 160 MB. A ledger that has more is looked up in for every webhook."""
 
-PAGE_PAUSE_SECONDS = 0.01
-"""Between pages: half the CPU at most is for reading, and whoever waits for NATS comes in between."""
+PAUSE_SHARE = 9
+"""Between pages, in times of what one took: a tenth of the time is for reading, and webhooks come in between."""
 
 log = logging.getLogger("clawback.fabric")
 
@@ -86,13 +87,15 @@ class _Memory:
         self.generation = generation
         self.made_at = made_at
         self.sequence = 0
+        # The entry at that sequence: a NATS that lost its newest ones gives their sequences to others.
+        self.subject = ""
         # The time of day when the last reading that reached the end began; what others wrote after it may be missing.
         self.complete_at = -math.inf
         # Whether nothing is to be had from it: it would be too large, or NATS can restart unnoticed.
         self.given_up = False
         self._hashes: set[int] = set()
-        self._ahead: dict[int, int] = {}
-        """First and last sequence of what this server wrote beyond a gap, which others filled."""
+        self._ahead: dict[int, tuple[int, str]] = {}
+        """First and last sequence of what this server wrote beyond a gap, which others filled, and the last entry."""
 
     def add(self, subject: str) -> None:
         if self.given_up:
@@ -110,20 +113,28 @@ class _Memory:
     def includes(self, subject: str) -> bool:
         return hash(subject) in self._hashes
 
-    def cover(self, first: int, last: int) -> None:
-        """Note that all entries from one sequence to another are in it."""
+    def cover(self, first: int, last: int, subject: str = "") -> None:
+        """Note that all entries from one sequence to another are in it, the last of them `subject`."""
         if self.given_up:
             return
-        self._ahead[first] = last
-        while (last := self._ahead.pop(self.sequence + 1, 0)) > 0:
-            self.sequence = last
+        self._ahead[first] = (last, subject)
+        while (known := self._ahead.pop(self.sequence + 1, None)) is not None:
+            self.sequence, self.subject = known
 
-    def read_up_to(self, sequence: int) -> None:
-        """Note that all entries up to a sequence are in it."""
-        ahead, self._ahead, self.sequence = self._ahead, {}, sequence
-        for first, last in sorted(ahead.items()):
+    def read_up_to(self, sequence: int, subject: str = "") -> None:
+        """Note that all entries up to a sequence are in it, the last of them `subject`."""
+        ahead, self._ahead = self._ahead, {}
+        self.sequence, self.subject = sequence, subject
+        for first, (last, newest) in sorted(ahead.items()):
             if last > self.sequence:
-                self.cover(max(first, self.sequence + 1), last)
+                self.cover(max(first, self.sequence + 1), last, newest)
+
+    def go_on(self, generation: int) -> None:
+        """Count again for a new connection, once it was read to its end over that."""
+        self.generation = generation
+        self.complete_at = -math.inf
+        # What was written as the old one ended may have another place now.
+        self._ahead.clear()
 
     @property
     def gap(self) -> int:
@@ -250,26 +261,38 @@ class Ledger:
         )
 
     async def _read(self, event_streams: Sequence[str]) -> None:
-        """Take into memory what was written since the last reading; everything after a reconnect, and once a day."""
+        """Take into memory what was written since the last reading; everything at the start, and once a day."""
         memory, generation = self._memory, self._fabric.generation
-        if memory is None or memory.generation != generation or time.time() - memory.made_at > FORGET_SECONDS:
-            alone = [await self._fabric.is_alone_with(stream) for stream in (_STREAM, *event_streams)]
-            # Not only what is new: a NATS that lost its newest entries gives their sequences to others.
-            memory = self._memory = _Memory(generation, time.time())
-            if not all(alone):
+        expired = memory is None or time.time() - memory.made_at > FORGET_SECONDS
+        if memory is None or memory.generation != generation or expired:
+            alone = all([await self._fabric.is_alone_with(stream) for stream in (_STREAM, *event_streams)])
+            if memory is None or expired or memory.given_up or not alone or not await self._still_has(memory):
+                memory = self._memory = _Memory(generation, time.time())
+            else:
+                memory.go_on(generation)
+            if not alone:
                 memory.give_up()
             for subject in self._unwritten:
                 memory.add(subject)
         begun_at = time.time()
+        loop = asyncio.get_running_loop()
         while not memory.given_up:
+            asked_at = loop.time()
             page = await self._fabric.page(_STREAM, subjects.SEEN_FILTER, first=memory.sequence + 1, most=memory.gap)
             if not page:
                 memory.complete_at = begun_at
                 return
             for stored in page:
                 memory.add(stored.subject)
-            memory.read_up_to(page[-1].sequence)
-            await asyncio.sleep(PAGE_PAUSE_SECONDS)
+            memory.read_up_to(page[-1].sequence, page[-1].subject)
+            await asyncio.sleep((loop.time() - asked_at) * PAUSE_SHARE)
+
+    async def _still_has(self, memory: _Memory) -> bool:
+        """Whether NATS has at the end of the memory what the memory does: then all before it is what it was."""
+        if memory.sequence == 0:
+            return False
+        stored = await self._fabric.get(_STREAM, sequence=memory.sequence)
+        return stored is not None and stored.subject == memory.subject
 
     async def _write(self) -> None:
         while self._unwritten:
@@ -295,12 +318,12 @@ class Ledger:
             messages = [BatchMessage(subject) for subject in entries]
             last = (await self._fabric.batch(messages, breathe=self._breathe)).sequence
             if memory is not None:
-                memory.cover(last - len(entries) + 1, last)
+                memory.cover(last - len(entries) + 1, last, entries[-1])
             return
         for subject in entries:
             sequence = (await self._fabric.publish(subject, b"")).sequence
             if memory is not None:
-                memory.cover(sequence, sequence)
+                memory.cover(sequence, sequence, subject)
 
     async def _gather(self) -> None:
         if not self._draining and len(self._unwritten) < MAX_BATCH:
