@@ -77,6 +77,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     replicas: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
     max_held_bytes: int = 256 * MIB
+    max_source_bytes: int = 4 * GIB
+    max_unsigned_source_bytes: int = 256 * MIB
+    max_profile_bytes: int = 8 * GIB
     spool: bool = False
     spool_max_bytes: int = GIB
     max_webhooks_per_second: int = 100
@@ -323,6 +326,24 @@ SETTINGS = (
         _size(64 * MIB, 64 * GIB),
         "bytes, or a number with MiB or GiB, from 64 MiB to 64 GiB",
         "webhook bodies in memory at one time; one source and one address may have half of it (default 256 MiB)",
+    ),
+    Setting(
+        "max_source_bytes",
+        _size(MIB, 65_536 * GIB),
+        "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 65536 GiB",
+        "events of one source that may wait, and no more than twice what is free (default 4 GiB)",
+    ),
+    Setting(
+        "max_unsigned_source_bytes",
+        _size(MIB, 65_536 * GIB),
+        "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 65536 GiB",
+        "the same of a source that verifies nothing, and no more than a quarter of what is free (default 256 MiB)",
+    ),
+    Setting(
+        "max_profile_bytes",
+        _size(MIB, 65_536 * GIB),
+        "bytes, or a number with KiB, MiB or GiB, from 1 MiB to 65536 GiB",
+        "events of one profile that may wait, and no more than three times what is free (default 8 GiB)",
     ),
     Setting(
         "spool",

@@ -74,6 +74,7 @@ from clawback.store.once import Once
 from clawback.store.refusals import Refusals
 from clawback.store.registry import Registry
 from clawback.store.room import DiskRoom, NatsRoom, Room
+from clawback.store.shares import Bounds, Shares
 from clawback.store.stacks import Stacks
 from clawback.store.wakeups import WakeUps
 from clawback.telemetry.aside import Aside
@@ -158,7 +159,9 @@ async def open_application(
         wake_ups = WakeUps(fabric)
         stacks, lines = Stacks(fabric, shards), Lines(fabric, shards, wake_ups)
         room = await _open_room(settings, fabric)
-        events = EventStore(fabric, ledger, shards, room, traces, wake_ups=wake_ups)
+        events = EventStore(
+            fabric, ledger, shards, room, traces, wake_ups=wake_ups, shares=_shares(settings, fabric, shards, room)
+        )
         await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
@@ -283,6 +286,11 @@ async def _open_room(settings: ServerSettings, fabric: Fabric) -> Room:
     if settings.nats_url is None:
         return DiskRoom(settings.data_dir)
     return await _opened(NatsRoom(fabric, max_bytes=settings.nats_max_bytes, replicas=settings.replicas))
+
+
+def _shares(settings: ServerSettings, fabric: Fabric, shards: int, room: Room) -> Shares:
+    bounds = Bounds(settings.max_source_bytes, settings.max_unsigned_source_bytes, settings.max_profile_bytes)
+    return Shares(fabric, shards, room, bounds)
 
 
 def _allowance_of_sources(settings: ServerSettings) -> Allowance[str] | None:

@@ -27,6 +27,7 @@ from clawback.store.later import STREAM as LATER_STREAM
 from clawback.store.later import Due, arm, disarm
 from clawback.store.ledger import Ledger
 from clawback.store.room import Room
+from clawback.store.shares import Shares
 from clawback.store.wakeups import WakeUps
 from clawback.telemetry import traceparent
 
@@ -78,12 +79,14 @@ class EventStore:
         traces: "Traces | None" = None,
         *,
         wake_ups: WakeUps | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._fabric = fabric
         self._wake_ups = wake_ups or WakeUps(fabric)
         self._ledger = ledger
-        self._shards = shards
+        self._shard_count = shards
         self._room = room
+        self._shares = shares
         self._traces = traces
 
     async def store(
@@ -116,7 +119,8 @@ class EventStore:
     async def _store(self, address: Address, event: Event, body: bytes, *, maker: str, patience_s: float) -> bool:
         await self._must_have_room(len(body))
         event, data = await self._pack(event, body)
-        shard = subjects.shard_of(address.profile_id, self._shards)
+        await self._must_have_share(address.profile_id, maker, len(data), event)
+        shard = subjects.shard_of(address.profile_id, self._shard_count)
         subject = subjects.event_subject(shard, address, event.priority, maker)
         headers = _build_headers(event)
         loop = asyncio.get_running_loop()
@@ -144,6 +148,7 @@ class EventStore:
         # A duplicate after an attempt of unknown outcome is that attempt.
         new = tried or not ack.duplicate
         if new:
+            self._count(address.profile_id, maker, len(data))
             await self._wake(subject, headers)
         return new
 
@@ -186,10 +191,12 @@ class EventStore:
     ) -> None:
         await self._must_have_room(len(body) * len(copies))
         packed, data = await self._pack(next(iter(copies.values())), body)
+        profile_id = next(iter(copies)).profile_id
+        await self._must_have_share(profile_id, maker, len(data) * len(copies), packed)
         messages = []
         for address, copy in copies.items():
             event = msgspec.structs.replace(copy, compression=packed.compression)
-            shard = subjects.shard_of(address.profile_id, self._shards)
+            shard = subjects.shard_of(address.profile_id, self._shard_count)
             subject = subjects.event_subject(shard, address, event.priority, maker)
             headers = _build_headers(event) | {MESSAGE_ID_HEADER: event.id}
             messages.append(BatchMessage(subject, data, headers))
@@ -208,6 +215,7 @@ class EventStore:
             else:
                 break
         for message in messages:
+            self._count(profile_id, maker, len(data))
             await self._wake(message.subject, message.headers)
 
     async def put_back(
@@ -240,7 +248,7 @@ class EventStore:
         Raises:
             Unavailable: NATS did not answer.
         """
-        shard = subjects.shard_of(profile_id, self._shards)
+        shard = subjects.shard_of(profile_id, self._shard_count)
         line = subjects.maker_filter(shard, profile_id, subjects.cron_maker(cron_id))
         stored = [each async for each in self._fabric.walk(subjects.event_stream(shard), line)]
         stored += [each async for _, each in self.deferred(profile_id)]
@@ -360,7 +368,7 @@ class EventStore:
         await self._fabric.delete(DEAD_STREAM, dead.sequence)
 
     async def _publish_replay(self, address: Address, again: Event, dead: Stored) -> None:
-        shard = subjects.shard_of(address.profile_id, self._shards)
+        shard = subjects.shard_of(address.profile_id, self._shard_count)
         subject = subjects.event_subject(shard, address, again.priority, _maker_of(again))
         headers = _build_headers(again)
         message_id = f"{again.replay}:replay:{dead.sequence}"
@@ -371,7 +379,7 @@ class EventStore:
         await self._wake_ups.tell(subject, headers[EVENT_HEADER].encode())
 
     def _stream(self, address: Address) -> str:
-        return subjects.event_stream(subjects.shard_of(address.profile_id, self._shards))
+        return subjects.event_stream(subjects.shard_of(address.profile_id, self._shard_count))
 
     async def bury_unreadable(self, address: Address, headers: dict[str, str], data: bytes) -> None:
         """
@@ -390,6 +398,15 @@ class EventStore:
     async def _must_have_room(self, size: int) -> None:
         if self._room is not None and (problem := await self._room.problem(size)) is not None:
             raise StoreFull(problem)
+
+    async def _must_have_share(self, profile_id: str, maker: str, size: int, event: Event) -> None:
+        if self._shares is not None:
+            unsigned = event.origin is Origin.WEBHOOK and not event.verified
+            await self._shares.check(profile_id, maker, size, unsigned=unsigned)
+
+    def _count(self, profile_id: str, maker: str, size: int) -> None:
+        if self._shares is not None:
+            self._shares.note(profile_id, maker, size)
 
     async def _pack(self, event: Event, body: bytes) -> tuple[Event, bytes]:
         """Make an event and its body fit a message."""
