@@ -150,6 +150,7 @@ async def test_every_operation_succeeds_as_described(house, api):
     for event_id, action in zip(others, ("ack", "fail"), strict=False):
         await peer.frame("event", id=event_id)
         await ask("POST", f"/events/{event_id}/{action}", json={})
+    await ask("DELETE", "/sessions", params={"sessionTag": "nobody"})
     await ask("POST", "/tokens/rotate", 201, json={})
 
     # The feed has no end: tests/http/test_event_stream.py holds on to it.

@@ -253,3 +253,16 @@ async def test_a_client_without_an_instance_is_left_in_peace(two, api):
     assert event["id"] == second
     assert {frame["type"] for frame in peer.frames} == {"auth_ok", "event"}
     assert await peer.ack(first) == {"eventId": first, "settled": False}
+
+
+async def test_the_owner_closes_a_session(two, api):
+    """All connections of its tag, with 4401, and no others; a second time there are none."""
+    active, standby = [await two.connect(server, sessionTag="builds") for server in two.servers]
+    other = await two.connect(sessionTag="other")
+    closed = await api.ask("DELETE", "/sessions", params={"sessionTag": "builds"})
+    codes = [(await peer.ended())[0] for peer in (active, standby)]
+    again = await api.ask("DELETE", "/sessions", params={"sessionTag": "builds"})
+
+    assert (closed.json(), again.json()) == ({"closed": 2}, {"closed": 0})
+    assert codes == [4401, 4401]
+    assert not other.closed.is_set()

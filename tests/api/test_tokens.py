@@ -26,12 +26,14 @@ async def test_a_token_without_a_label_needs_no_body(api):
     assert made.json()["label"] is None
 
 
-async def test_a_rotated_token_opens_nothing_and_its_heir_does(web, api):
-    """The label is kept, and connections that it opened go on."""
+async def test_a_rotated_token_opens_nothing_and_its_heir_does(house, web, api):
+    """The label is kept, and connections that it opened are closed."""
+    peer = await house.connect()
     rotated = await api.ask("POST", "/tokens/rotate", json={})
     heir = Api(web, api.document, rotated.json()["token"])
 
     assert rotated.status_code == 201
+    assert (await peer.ended())[0] == wire.CLOSE_UNAUTHORIZED
     assert (await api.ask("GET", "/account")).status_code == 401
     assert [each["label"] for each in (await heir.ask("GET", "/tokens")).json()["items"]] == ["test"]
 

@@ -66,6 +66,7 @@ async def services(fabric, withdrawn, asked):
         ask_session=ask_session,
         refusals=Refusals(fabric),
         errands=None,
+        dismiss=presence.dismiss,
     )
 
 

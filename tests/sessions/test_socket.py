@@ -485,17 +485,33 @@ async def test_revoking_a_token_closes_what_it_opened_on_every_server(two):
     assert not spared.closed.is_set()
 
 
-async def test_rotating_a_token_closes_nothing(two):
-    """Connections go on; the old token opens no new one."""
-    peers = [await two.connect(server, sessionTag=f"t{number}") for number, server in enumerate(two.servers)]
-    answer = await peers[0].ask("token_rotate")
+async def test_rotating_a_token_closes_all_but_the_caller(two):
+    """A thief's socket too, on every server, with 4401; the old token opens no new one, the new one does."""
+    caller, *others = [
+        await two.connect(server, sessionTag=f"t{number}") for number, server in enumerate([*two.servers, *two.servers])
+    ]
+    answer = await caller.ask("token_rotate")
+    ends = [await peer.ended() for peer in others]
     refused = await two.peer(two.servers[1])
     await refused.say("auth", token=two.token.value)
     code, _ = await refused.ended()
     await two.connect(two.servers[1], token=answer["data"]["token"], sessionTag="new")
+    await caller.ask("account_info")
 
     assert code == wire.CLOSE_UNAUTHORIZED
-    assert not any(peer.closed.is_set() for peer in peers)
+    assert [code for code, _ in ends] == [wire.CLOSE_UNAUTHORIZED] * 3
+    assert not caller.closed.is_set()
+
+
+async def test_a_token_that_was_rotated_can_be_revoked(two):
+    """That closes the one connection that went on; after that it is unknown."""
+    caller = await two.connect(two.servers[0], sessionTag="a")
+    await caller.ask("token_rotate")
+    assert await two.tokens.revoke(two.profile.id, two.token.record.id)
+    code, _ = await caller.ended()
+
+    assert code == wire.CLOSE_UNAUTHORIZED
+    assert not await two.tokens.revoke(two.profile.id, two.token.record.id)
 
 
 async def test_a_token_revoked_while_it_is_checked_opens_nothing(house, monkeypatch):

@@ -167,9 +167,11 @@ class Tokens:
         """
         return await self._registry.delete_token(profile_id, token_id)
 
-    async def rotate(self, profile_id: str, token_id: str, label: str | None) -> MadeToken:
+    async def rotate(self, profile_id: str, token_id: str, label: str | None, *, keeps: str | None = None) -> MadeToken:
         """
-        Replace a token by a new one in one step; connections that it opened go on. Without a label the old one stays.
+        Replace a token by a new one in one step. Without a label the old one stays.
+
+        Connections that it opened are closed, but for the one with the id `keeps`.
 
         Raises:
             Rejected: the label is none.
@@ -181,7 +183,7 @@ class Tokens:
         if old is None:
             raise NotFound(f"there is no token {token_id} to replace; it was replaced or revoked before")
         made = _make(profile_id, check_label(label) or old.label)
-        await self._registry.replace_token(profile_id, token_id, token_hash(made.value), made.record)
+        await self._registry.replace_token(profile_id, token_id, token_hash(made.value), made.record, keeps=keeps)
         return made
 
 

@@ -95,7 +95,7 @@ class TokenController(Controller):
         """
         Replace the token of this request by a new one, which keeps its label unless another is given.
 
-        The old one opens nothing more at once; connections that it opened go on.
+        The old one opens nothing more at once, and connections that it opened are closed.
         """
         answer = await ask.body(wire.TokenRotate, data)
         return created(answer, f"/tokens/{answer['id']}")

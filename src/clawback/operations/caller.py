@@ -105,7 +105,7 @@ class Services(Struct, frozen=True):
     `public_url` has no slash at its end. `sessions` lists a profile's connections on all servers, `withdraw` moves what
     waits of a deleted source to the dead letters (profile id, source id), `take_over` makes a connection, by its id,
     the active one of its session, `ask_session` asks a connection by its id about an event that its session holds,
-    `errands` has it done for who asks over no connection.
+    `errands` has it done for who asks over no connection, `dismiss` closes a connection.
     """
 
     registry: Registry
@@ -123,6 +123,7 @@ class Services(Struct, frozen=True):
     ask_session: Callable[[str | None, wire.HeldRequest], Awaitable[wire.EventFrame | None]]
     refusals: Refusals
     errands: Errands
+    dismiss: Callable[[Entry], Awaitable[None]]
 
 
 UNREADABLE = "its stored record cannot be read: it was damaged, or a newer server wrote it"

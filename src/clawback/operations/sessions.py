@@ -1,10 +1,13 @@
 """Sessions: who is connected, and which connection of a tag is the active one."""
 
+import logging
 from typing import Any
 
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.operations.caller import Caller, Services, check_messaging
+
+log = logging.getLogger("clawback.operations")
 
 
 async def list_sessions(services: Services, caller: Caller, _request: wire.SessionList) -> list[dict[str, Any]]:
@@ -26,6 +29,26 @@ async def list_sessions(services: Services, caller: Caller, _request: wire.Sessi
         }
         for entry in sorted(entries, key=lambda entry: entry.lease.connected_at)
     ]
+
+
+async def close_sessions(services: Services, caller: Caller, tag: str | None) -> int:
+    """
+    Close every connection of a tag, the active one and its standbys, on whatever server; says how many there were.
+
+    For the profile's owner: no session ends another. Whoever has a valid token may connect again; revoke it first.
+
+    Raises:
+        Unavailable: NATS does not answer.
+    """
+    entries = [entry for entry in await services.sessions(caller.profile_id) if entry.address.tag == tag]
+    # Standbys first, or each would take the place of the one before.
+    for entry in sorted(entries, key=lambda entry: entry.active):
+        await services.dismiss(entry)
+    log.info(
+        "sessions closed",
+        extra={"action": "session_close", "profile": caller.profile_id, "tag": tag, "closed": len(entries)},
+    )
+    return len(entries)
 
 
 async def take_over_session(services: Services, caller: Caller, _request: wire.SessionTakeover) -> dict[str, Any]:

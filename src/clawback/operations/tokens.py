@@ -42,7 +42,7 @@ async def list_tokens(services: Services, caller: Caller, _request: wire.TokenLi
 
 async def rotate_token(services: Services, caller: Caller, request: wire.TokenRotate) -> dict[str, Any]:
     """
-    Replace the caller's token. The old one opens nothing from then on; the caller's connection stays.
+    Replace the caller's token. The old one opens nothing from then on; of its connections the caller's alone stays.
 
     Raises:
         Unauthorized: the caller's own token was replaced or revoked before.
@@ -51,13 +51,15 @@ async def rotate_token(services: Services, caller: Caller, request: wire.TokenRo
         Unavailable: not known to be done.
     """
     _require_live_token(services, caller)
-    made = await services.tokens.rotate(caller.profile_id, caller.token_id, request.label)
+    made = await services.tokens.rotate(caller.profile_id, caller.token_id, request.label, keeps=caller.connection_id)
     return {"token": made.value, "id": made.record.id}
 
 
 async def revoke_token(services: Services, caller: Caller, token_id: str) -> bool:
     """
     Revoke a token of the caller's profile, its own among them, which closes what it opened; False where there is none.
+
+    One that was replaced can be revoked as well: that closes the connection that asked for it.
 
     Raises:
         Unauthorized: the caller's own token was replaced or revoked before.

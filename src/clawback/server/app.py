@@ -231,6 +231,7 @@ async def open_application(
             bridge.ask,
             refusals,
             errands,
+            presence.dismiss,
         )
         registry.on_token_revoked(bridge.revoke)
         feed, spool = _make_feed(fabric, registry), _open_spool(settings, events, registry)

@@ -27,7 +27,7 @@ from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json, random_id
 from clawback.store.leases import RENEW_SECONDS, Entry, Leases
 from clawback.system.waits import Signal
-from clawback.wire import CLOSE_REPLACED
+from clawback.wire import CLOSE_REPLACED, CLOSE_UNAUTHORIZED
 
 PROBE_SECONDS = 5.0
 """How long the holder of a session has to answer a ping when another client of its tag connects."""
@@ -67,14 +67,15 @@ class Connection(Protocol):
         """Close the socket."""
 
 
-_Kind = Literal["serves", "answers", "replace", "yield"]
+_Kind = Literal["dismiss", "serves", "answers", "replace", "yield"]
 
 
 class _Question(Struct, frozen=True):
     """
     What one server asks another about a connection.
 
-    Does it serve, does it answer a ping, close it; or let it stand by, and give its lease to the `heir`.
+    Does it serve, does it answer a ping, close it, close it for its owner (`dismiss`); or let it stand by, and give its
+    lease to the `heir`.
     """
 
     kind: _Kind
@@ -240,6 +241,15 @@ class Presence:
         active = {entry.lease.connection_id for entry in entries if entry.active}
         return [entry for entry in entries if entry.active or entry.lease.connection_id not in active]
 
+    async def dismiss(self, entry: Entry) -> None:
+        """
+        Close a connection for its owner, on whatever server it is, and wait until its session is free.
+
+        Raises:
+            Unavailable: it is we who are cut off from NATS.
+        """
+        await self._ask_server(entry, "dismiss")
+
     def active_here(self, profile_id: str) -> list[Connection]:
         """List the connections that serve sessions of a profile on this server."""
         return [
@@ -373,6 +383,9 @@ class Presence:
         if entry.lease.connection_id == connection.id:
             # Its own, by a write that was stored without our being told.
             return False
+        return await self._ask_server(entry, kind, heir)
+
+    async def _ask_server(self, entry: Entry, kind: _Kind, heir: Lease | None = None) -> bool:
         question = _Question(kind, entry.lease.connection_id, heir)
         generation = self._fabric.generation
         try:
@@ -401,6 +414,9 @@ class Presence:
         if connection is not None and there:
             if question.kind == "replace":
                 await connection.close(CLOSE_REPLACED, "replaced by a new connection of the same instance")
+                there = False
+            elif question.kind == "dismiss":
+                await connection.close(CLOSE_UNAUTHORIZED, "the owner closed this session")
                 there = False
             elif question.kind == "answers":
                 there = await connection.probe(PROBE_SECONDS)

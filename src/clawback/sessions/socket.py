@@ -370,10 +370,10 @@ class Bridge:
         """Return the dispatcher of a session that this server serves."""
         return next((each for of, each in self._dispatchers.items() if of.address == address), None)
 
-    def revoke(self, token_hash: str) -> None:
-        """Close every connection that was opened with a token that is revoked now."""
+    def revoke(self, token_hash: str, keeps: str | None = None) -> None:
+        """Close every connection that was opened with a token that is revoked or replaced now, but for `keeps`."""
         for connection in self._connections:
-            if connection.token_hash == token_hash:
+            if connection.token_hash == token_hash and connection.id != keeps:
                 closing = connection.close(wire.CLOSE_UNAUTHORIZED, "this token was revoked; run: clawback login")
                 task = asyncio.create_task(closing, name=f"revoke {connection.id}")
                 self._closing.add(task)

@@ -200,8 +200,8 @@ class Feed:
                 del self._channels[profile_id]
                 await channel.close()
 
-    def end(self, key: str) -> None:
-        """End what was opened with a key, such as the hash of a token that was revoked."""
+    def end(self, key: str, _keeps: str | None = None) -> None:
+        """End what was opened with a key, such as the hash of a token that was revoked or replaced."""
         for listener in self._listeners():
             if listener.key == key:
                 listener.end()

@@ -19,8 +19,18 @@ _REASON_HEADER = "Clawback-Reason"
 DELETED = {OPERATION_HEADER: "DEL"}
 """What a key's last revision says once it is deleted, as the KV buckets of all NATS clients have it."""
 
-ROTATED = DELETED | {_REASON_HEADER: "rotated"}
-"""The same, of a token that another took the place of: sessions that connected with it go on."""
+_KEEPS_HEADER = "Clawback-Keeps"
+_HASH_HEADER = "Clawback-Hash"
+
+
+def rotated(token_hash: str, keeps: str | None) -> dict[str, str]:
+    """
+    Build what a deletion says of a token that another took the place of.
+
+    `keeps` is the one connection that goes on, that of whoever asked. The hash lets that be closed as well, later.
+    """
+    return DELETED | {_REASON_HEADER: "rotated", _HASH_HEADER: token_hash, _KEEPS_HEADER: keeps or ""}
+
 
 T = TypeVar("T")
 
@@ -63,14 +73,17 @@ _DECODERS: dict[str, "msgspec.json.Decoder[object]"] = {
 
 class Entry(NamedTuple):
     """
-    The newest known revision of a key; no record means deleted or `unreadable`, `rotated` a token that was replaced.
+    The newest known revision of a key; no record means deleted or `unreadable`.
+
+    `rotated` is the hash of a token that was replaced, and `keeps` the connection that it left open.
 
     What cannot be read is kept for a version that can, and shown, so that somebody deletes it who knows better.
     """
 
     sequence: int
     record: object | None
-    rotated: bool = False
+    rotated: str | None = None
+    keeps: str | None = None
     unreadable: bool = False
 
     @property
@@ -134,7 +147,8 @@ def decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> Ent
     if decoder is None:
         return None
     if OPERATION_HEADER in headers:
-        return Entry(sequence, None, rotated=_REASON_HEADER in headers)
+        # Older servers wrote no hash: theirs can be revoked no more, and closed nothing.
+        return Entry(sequence, None, headers.get(_HASH_HEADER), headers.get(_KEEPS_HEADER) or None)
     try:
         return Entry(sequence, decoder.decode(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -24,10 +24,12 @@ from clawback.fabric import layout, subjects
 from clawback.fabric.jetstream import SEQUENCE_HEADER, BatchMessage, CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
-from clawback.store.records import DELETED, RESTORE, ROTATED, Copy, Entry, Install, KeyRecord, check_readable, decode
+from clawback.store.records import DELETED, RESTORE, Copy, Entry, Install, KeyRecord, check_readable, decode, rotated
 
 DEFAULT_SHARDS = 8
 """Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
+
+_TOKENS = subjects.token_key("")
 
 _STREAM = f"KV_{layout.CONFIG_BUCKET}"
 _ALONE = {"Nats-Rollup": "sub"}
@@ -46,7 +48,7 @@ class Registry:
         self._copy = Copy()
         self._loading: Copy | None = None
         self._load_lock = asyncio.Lock()
-        self._on_revoked: list[Callable[[str], None]] = []
+        self._on_revoked: list[Callable[[str, str | None], None]] = []
         self._install: Install | None = None
 
     @classmethod
@@ -473,27 +475,45 @@ class Registry:
         """
         Revoke a token; False where the profile has no such token.
 
+        One that was replaced can be revoked too, which closes the connection that was left then.
+
         Raises:
             Conflict: somebody else replaced it at the same moment.
             Unavailable: not known to be revoked.
         """
         removal = await self._removal_of(profile_id, token_id, DELETED)
         if removal is None:
-            return False
+            return await self._revoke_rotated(profile_id, token_id)
         await self._store(f"token {token_id} was changed by somebody else at the same moment: look again", *removal)
         return True
 
-    async def replace_token(self, profile_id: str, token_id: str, new_hash: str, new: TokenRecord) -> None:
+    async def _revoke_rotated(self, profile_id: str, token_id: str) -> bool:
+        id_key = subjects.token_id_key(profile_id, token_id)
+        entry = await self._read(id_key) if subjects.is_id(token_id) else None
+        if entry is None or entry.rotated is None:
+            return False
+        token_key = subjects.token_key(entry.rotated)
+        token = await self._read(token_key)
+        removal = [_delete(id_key, entry.sequence)]
+        if token is not None and not token.is_there:
+            removal.append(_delete(token_key, token.sequence))
+        await self._store(f"token {token_id} was changed by somebody else at the same moment: look again", *removal)
+        return True
+
+    async def replace_token(
+        self, profile_id: str, token_id: str, new_hash: str, new: TokenRecord, *, keeps: str | None
+    ) -> None:
         """
-        Store a new token and remove another in one step. Connections made with the old one go on.
+        Store a new token and remove another in one step. Of its connections only `keeps` goes on, by its id.
 
         Raises:
             NotFound: the profile has no such token to replace.
             Conflict: somebody else changed it at the same moment.
             Unavailable: not known to be done; all of it is, or nothing.
         """
-        removal = await self._removal_of(profile_id, token_id, ROTATED)
-        if removal is None:
+        known = self.token_hash(profile_id, token_id) or self._hash_of(profile_id, token_id)
+        removal = await self._removal_of(profile_id, token_id, rotated(known or "", keeps))
+        if removal is None or known is None:
             raise NotFound(f"there is no token {token_id}; it may have been revoked just now")
         await self._store(
             f"token {token_id} was changed by somebody else at the same moment: look again",
@@ -502,8 +522,12 @@ class Registry:
             _put(subjects.token_id_key(new.profile_id, new.id), new_hash, 0),
         )
 
-    def on_token_revoked(self, callback: Callable[[str], None]) -> None:
-        """Call `callback` with a token's hash when it was revoked, here or by another server; not when replaced."""
+    def on_token_revoked(self, callback: Callable[[str, str | None], None]) -> None:
+        """
+        Call `callback` with a token's hash when it was revoked or replaced, here or by another server.
+
+        Of one that was replaced also with the id of the connection that it leaves open, if there is one.
+        """
         self._on_revoked.append(callback)
 
     async def _removal_of(self, profile_id: str, token_id: str, marker: dict[str, str]) -> list[BatchMessage] | None:
@@ -615,11 +639,12 @@ class Registry:
             self._tell_if_revoked(key, before, entry)
 
     def _tell_if_revoked(self, key: str, before: Entry, after: Entry | None) -> None:
-        if not isinstance(before.record, TokenRecord):
+        was_open = isinstance(before.record, TokenRecord)
+        if not key.startswith(_TOKENS) or not (was_open or before.rotated):
             return
-        if after is None or (after.record is None and not after.rotated):
+        if after is None or (after.record is None and (was_open or not after.rotated)):
             for callback in self._on_revoked:
-                callback(key.partition(".")[2])
+                callback(key.removeprefix(_TOKENS), None if after is None else after.keeps)
 
 
 def _decode(key: str, sequence: int, headers: dict[str, str], data: bytes) -> Entry | None:
