@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +16,9 @@ import pytest
 
 from channel.claude import QUICK, Claude, environment
 from channel.peer import eventually
+from clawback.channel.claude.hook import ALLOWED_TOOLS, OWN_TOOLS
 from clawback.channel.claude.ways import Standing, Way
+from clawback.channel.tools import TOOLS
 from clawback.commands.checks import RunningChannel
 from clawback.commands.facts import find_channels
 from processes import CLAWBACK, command_line
@@ -423,31 +427,150 @@ async def test_the_monitor_ends_with_claude_code(session):
         await reader.read()
         writer.close()
 
-    script = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); input()"
-    socket = session.run_directory.relative_to(session.home) / f"{os.getpid()}.sock"
+    # Claude Code tells its monitor who it is: it runs it by a shell, which may stay between the two.
+    script = (
+        "import os, subprocess, sys; input()\n"
+        "env = os.environ | {'CLAUDE_PID': str(os.getpid())}\n"
+        "print(subprocess.Popen(['sh', '-c', '\"$0\" monitor; true', sys.argv[1]], env=env).pid, flush=True); input()"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, CLAWBACK, env=session.env,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    socket = session.run_directory.relative_to(session.home) / f"{parent.pid}.sock"
     async with await asyncio.start_unix_server(channel, socket):
-        parent = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, CLAWBACK, "monitor", env=session.env,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        parent.stdin.write(b"\n")
         pid = int(await parent.stdout.readline())
         await came.wait()
+        (monitor,) = children(pid)
         parent.kill()
-        await eventually(lambda: not command_line(pid))
+        await eventually(lambda: not command_line(pid) and not command_line(monitor))
         await parent.wait()
         parent._transport.close()
 
 
 def test_the_plugins_hooks_and_monitor_are_these():
-    """Each is the program itself, and every hook that it has is asked for."""
+    """Each is the program itself, every hook that it has is asked for, and the tools that it allows are matched."""
     hooks = json.loads((ROOT / "plugin/hooks/hooks.json").read_text())["hooks"]
     (monitor,) = json.loads((ROOT / "plugin/monitors/monitors.json").read_text())
     commands = {
         name: [each["command"] for entry in entries for each in entry["hooks"]] for name, entries in hooks.items()
     }
+    matched = hooks["PreToolUse"][0]["matcher"]
 
     assert commands == {
-        name: [f'exec sh "${{CLAUDE_PLUGIN_ROOT}}/start.sh" hook {name}']
-        for name in ("SessionStart", "SessionEnd", "UserPromptSubmit", "Stop")
+        name: [f'"${{CLAUDE_PLUGIN_ROOT}}/start" hook {name}']
+        for name in ("SessionStart", "SessionEnd", "UserPromptSubmit", "PreToolUse", "Stop")
     }
-    assert monitor["command"] == 'exec sh "${CLAUDE_PLUGIN_ROOT}/start.sh" monitor'
+    assert monitor["command"] == '"${CLAUDE_PLUGIN_ROOT}/start" monitor'
+    assert {OWN_TOOLS + name for name in TOOLS if re.fullmatch(matched, OWN_TOOLS + name)} == ALLOWED_TOOLS
+
+
+# --- what needs no question ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(TOOLS))
+async def test_only_tools_that_change_nothing_outside_are_allowed(session, name):
+    """All others, and those of that name of another server, are left to the user's own rules."""
+    said = await session.hook("PreToolUse", tool_name=OWN_TOOLS + name, tool_input={})
+    foreign = await session.hook("PreToolUse", tool_name=f"mcp__other__{name}", tool_input={})
+    allowed = {"event_ack", "event_next", "event_extend", "event_defer", "event_fail"}
+    allowed |= {"event_list", "event_payload", "event_history"}
+
+    assert foreign == ""
+    if name in allowed:
+        decision = json.loads(said)["hookSpecificOutput"]
+        assert (decision["hookEventName"], decision["permissionDecision"]) == ("PreToolUse", "allow")
+    else:
+        assert said == ""
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"tool_name":7}', b'{"tool_name":["event_ack"]}', b"null"])
+async def test_a_question_that_is_not_understood_is_not_answered(session, raw):
+    """Claude Code asks the user then."""
+    assert await session.hook("PreToolUse", raw=raw) == ""
+
+
+# --- the launcher --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lone_plugin(tmp_path):
+    """The plugin's folder where no program is: an empty home, and a PATH with the system's tools alone."""
+    folder = tmp_path / "market/plugin"
+    shutil.copytree(ROOT / "plugin", folder)
+    (tmp_path / "home").mkdir()
+    return folder, {"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "CLAUDE_PID": str(os.getpid())}
+
+
+def test_a_missing_program_is_told_once_at_the_start(lone_plugin):
+    """The hook at the session's start says what to do; the others run at every prompt, and say nothing."""
+    folder, env = lone_plugin
+    told = {
+        name: subprocess.run([folder / "start", "hook", name], env=env, capture_output=True, text=True, check=True)
+        for name in ("SessionStart", "UserPromptSubmit", "PreToolUse", "Stop")
+    }
+    server = subprocess.run([folder / "start", "channel"], env=env, capture_output=True, text=True, check=False)
+
+    assert "clawback install" in json.loads(told["SessionStart"].stdout)["systemMessage"]
+    assert [ran.stdout for name, ran in told.items() if name != "SessionStart"] == ["", "", ""]
+    assert server.returncode == 127
+    assert "run `clawback install` once" in server.stderr
+
+
+@pytest.mark.parametrize("program", [None, "exit 127", "#!/nowhere/python3\n"], ids=["none", "fails", "broken"])
+async def test_a_monitor_that_cannot_start_does_not_end(lone_plugin, program):
+    """An end would have Claude Code begin a turn. It starts as soon as it can, and goes with Claude Code."""
+    folder, env = lone_plugin
+    target = folder.parent / ".venv/bin/clawback"
+    target.parent.mkdir(parents=True)
+    if program is not None:
+        target.write_text(program if program.startswith("#!") else f"#!/bin/sh\n{program}\n")
+        target.chmod(0o755)
+    claude = await asyncio.create_subprocess_exec("sleep", "1000")
+    pipe = asyncio.subprocess.PIPE
+    monitor = await asyncio.create_subprocess_exec(
+        folder / "start", "monitor", env=env | {"CLAUDE_PID": str(claude.pid)}, stdout=pipe
+    )
+    try:
+        await eventually(lambda: b"sleep\x005" in b"".join(command_line(pid) for pid in children(monitor.pid)))
+        (target.parent / "new").write_text(
+            "#!/bin/sh\ncase $2 in --help) exit 0 ;; esac\necho it runs; exec sleep 1000\n"
+        )
+        (target.parent / "new").chmod(0o755)
+        (target.parent / "new").replace(target)
+        line = await asyncio.wait_for(monitor.stdout.readline(), 30)
+    finally:
+        claude.kill()
+        monitor.kill()
+        await asyncio.gather(claude.wait(), monitor.wait())
+
+    assert line == b"it runs\n"
+
+
+def children(pid):
+    """List the processes that a process started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_monitor_without_a_program_goes_with_claude_code(lone_plugin):
+    """It was waiting, and leaves nothing behind."""
+    folder, env = lone_plugin
+    claude = await asyncio.create_subprocess_exec("sleep", "1000")
+    monitor = await asyncio.create_subprocess_exec(
+        folder / "start", "monitor", env=env | {"CLAUDE_PID": str(claude.pid)}, stdout=asyncio.subprocess.DEVNULL
+    )
+    claude.kill()
+    await claude.wait()
+
+    assert await asyncio.wait_for(monitor.wait(), 30) == 0
+
+
+def test_windows_has_a_launcher_of_its_own():
+    """A name without an ending leads to it there; its line ends are that system's, or labels are not found."""
+    script = (ROOT / "plugin/start.cmd").read_bytes()
+
+    assert os.access(ROOT / "plugin/start", os.X_OK)
+    assert script.count(b"\n") == script.count(b"\r\n") > 0
+    assert b'"%program%" %*\r\n' in script
+    assert b":wait\r\n" in script

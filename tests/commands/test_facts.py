@@ -108,15 +108,31 @@ def test_an_installed_plugin_is_found_while_it_is_enabled(home, enabled):
     assert found(home) == ([("plugin:clawback@market", f"installed in {copy}")] if enabled else [])
 
 
-@pytest.mark.parametrize("place", [".claude/channels/clawback/bin/clawback", "bin/clawback", ".local/bin/clawback", ""])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".claude/channels/clawback/bin/clawback",
+        "clone/.venv/bin/clawback",
+        "bin/clawback",
+        ".local/bin/clawback",
+        ".local/share/uv/tools/clawback/bin/clawback",
+        ".local/share/pipx/venvs/clawback/bin/clawback",
+        "",
+    ],
+)
 def test_the_plugin_starts_the_program_that_its_script_finds(home, monkeypatch, place):
-    """Linked, on the PATH or where uv and pipx put it: doctor names what the script becomes."""
+    """Linked, in the clone, on the PATH or where uv and pipx put it: doctor names what the script becomes."""
     monkeypatch.setenv("PATH", f"{home / 'bin'}:/usr/bin:/bin")
-    copy = install_plugin(home)
+    install_plugin(home)
+    # Claude Code uses the plugin of a marketplace that is a folder where it is.
+    copy = home / "clone/plugin"
+    shutil.copytree(PLUGIN, copy)
+    market = {"market": {"source": {"source": "directory", "path": str(home / "clone")}}}
+    write(home / ".claude/plugins/known_marketplaces.json", market)
     if place:
         write(home / place, "#!/bin/sh\necho $0").chmod(0o700)
     (plugin,) = ClaudeFiles({}, home).registrations()
-    started = subprocess.run(["sh", copy / "start.sh"], capture_output=True, text=True, check=False)
+    started = subprocess.run([copy / "start", "channel"], capture_output=True, text=True, check=False)
 
     assert plugin.runs is (started.returncode == 0) is bool(place)
     assert not place or plugin.command == started.stdout.strip() == str(home / place)

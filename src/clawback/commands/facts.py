@@ -212,9 +212,27 @@ class ClaudeFiles:
                 yield Registration(f"plugin:{name}", where, program or "clawback", program is not None)
 
     def _plugins_program(self) -> str | None:
-        """Find the program that the plugin becomes, where its start.sh looks and in that order."""
-        linked, usual = self._home / "channels/clawback/bin/clawback", Path("~/.local/bin/clawback").expanduser()
-        return next((found for place in (str(linked), "clawback", str(usual)) if (found := shutil.which(place))), None)
+        """Find the program that the plugin becomes, where its `start` looks and in that order."""
+        home = Path("~").expanduser()
+        places = (
+            self._home / "channels/clawback/bin/clawback",
+            *(folder.parent / ".venv/bin/clawback" for folder in self._plugin_folders()),
+            Path("clawback"),
+            Path(os.environ.get("XDG_BIN_HOME") or home / ".local/bin") / "clawback",
+            home / ".local/bin/clawback",
+            home / ".local/share/uv/tools/clawback/bin/clawback",
+            home / ".local/share/pipx/venvs/clawback/bin/clawback",
+            Path("/opt/homebrew/bin/clawback"),
+            Path("/usr/local/bin/clawback"),
+        )
+        return next((found for place in places if (found := shutil.which(str(place)))), None)
+
+    def _plugin_folders(self) -> Iterator[Path]:
+        """Name the plugin's folder in each marketplace that is a folder of this machine: it is used where it is."""
+        known = _read(self._home / "plugins/known_marketplaces.json")
+        for market in known.values() if isinstance(known, dict) else ():
+            if isinstance(place := _table(market, "source").get("path"), str):
+                yield Path(place) / "plugin"
 
 
 def _ours(servers: dict[str, Any], where: str) -> Iterator[Registration]:

@@ -135,7 +135,6 @@ def _next_steps() -> str:
     )
     return (
         f"{login}Start a session that gets events: claude --dangerously-load-development-channels plugin:{PLUGIN}\n"
-        "To let Claude acknowledge without asking, allow mcp__plugin_clawback_clawback__event_ack in /permissions.\n"
         f"To undo all this: claude plugin uninstall {PLUGIN}; claude plugin marketplace remove clawback"
     )
 

@@ -3,22 +3,43 @@
 
 It decides nothing and parses nothing, because a prompt waits for it: link.py has the other end. Where no channel runs,
 it says nothing, with one exception: Claude Code runs SessionStart before it starts its servers, so what that hook is
-told is left beside the socket for the channel that comes.
+told is left beside the socket for the channel that comes. PreToolUse asks nobody: which tools are allowed stands here.
 """
 
 import contextlib
+import json
 import os
 import sys
 
 from clawback.channel.claude import rendezvous
 
-NAMES = ("SessionStart", "SessionEnd", "UserPromptSubmit", "Stop")
 STARTS = "SessionStart"
+ASKS = "PreToolUse"
+
+OWN_TOOLS = "mcp__plugin_clawback_clawback__"
+"""How Claude Code names the tools of the plugin's server."""
+
+ALLOWED_TOOLS = frozenset(
+    OWN_TOOLS + name
+    for name in (
+        "event_ack", "event_next", "event_extend", "event_defer", "event_fail",
+        "event_list", "event_payload", "event_history",
+    )
+)  # fmt: skip
+"""
+What Claude may call without asking the user: it says what becomes of this session's own event, or reads events.
+
+None of them changes anything outside of Clawback, starts work in another session, or makes or changes a source, cron or
+token. A rule of the user's that denies or asks goes before this.
+"""
 
 
 def main(name: str) -> int:
     """Run one hook: its input is on stdin, its answer goes to stdout. Nothing here may fail a turn."""
     told = sys.stdin.buffer.read().strip() or b"{}"
+    if name == ASKS:
+        sys.stdout.write(allow(told))
+        return 0
     pid = rendezvous.claude_pid()
     try:
         # To the channel it is one line; in JSON a line break is no more than a space.
@@ -30,6 +51,19 @@ def main(name: str) -> int:
         return 0
     sys.stdout.buffer.write(answer)
     return 0
+
+
+def allow(told: bytes) -> str:
+    """Answer whether a tool may be called: yes, or nothing, which leaves it to the user's own rules."""
+    try:
+        tool = json.loads(told)["tool_name"]
+    except (ValueError, LookupError, TypeError):
+        return ""  # another Claude Code's way of asking: it asks the user then
+    if not isinstance(tool, str) or tool not in ALLOWED_TOOLS:
+        return ""
+    reason = "one of Clawback's event tools, which change nothing outside of Clawback"
+    decision = {"hookEventName": ASKS, "permissionDecision": "allow", "permissionDecisionReason": reason}
+    return json.dumps({"hookSpecificOutput": decision})
 
 
 def _ask(pid: int, question: bytes) -> bytes:

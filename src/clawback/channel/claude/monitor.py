@@ -17,22 +17,25 @@ AGAIN_SECONDS = 0.5
 
 
 def main() -> int:
-    """Print until Claude Code is gone."""
-    parent = os.getppid()
+    """
+    Print until Claude Code is gone, and never end before: Claude Code begins a turn when a monitor ends.
+
+    A shell may stand between the two, so it is Claude Code's own process that counts.
+    """
     pid = rendezvous.claude_pid()
-    while os.getppid() == parent:
+    while rendezvous.is_alive(pid):
         try:
             with rendezvous.connect(pid) as channel:
                 channel.sendall(b'{"monitor":true}\n')
-                _print(channel, parent)
+                _print(channel, pid)
         except OSError:
             time.sleep(AGAIN_SECONDS)
     return 0
 
 
-def _print(channel: socket.socket, parent: int) -> None:
+def _print(channel: socket.socket, pid: int) -> None:
     """Print what comes, until the channel or Claude Code is gone."""
-    while os.getppid() == parent:
+    while rendezvous.is_alive(pid):
         try:
             lines = channel.recv(65536)
         except TimeoutError:
@@ -40,5 +43,8 @@ def _print(channel: socket.socket, parent: int) -> None:
         if not lines:
             raise ConnectionResetError
         # One write to the pipe for whole lines: the channel sends a line at a time, and waits for nothing.
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os._exit(0)  # Claude Code reads no more; Python would complain of what is left in the buffer

@@ -29,6 +29,17 @@ def claude_pid() -> int:
     return int(told) if told.isdecimal() else os.getppid()
 
 
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def connect(pid: int) -> socket.socket:
     """
     Connect to the channel of a Claude Code process. Changes the working directory.
