@@ -22,6 +22,7 @@ PURE = {
     "sessions/frames",
     "accounts/throttle",
     "channel/queue",
+    "channel/claude/attendance",
     "channel/claude/fence",
     "channel/claude/ways",
     "schedules/expression",

@@ -84,7 +84,11 @@ class SettledAck(Struct, frozen=True, rename="camel"):
 
 
 class Auth(_Message, frozen=True, tag="auth"):
-    """The first message. `inflight` is what the client still holds, `acked` what it finished but has no receipt for."""
+    """
+    The first message. `inflight` is what the client still holds, `acked` what it finished but has no receipt for.
+
+    One that `observes` asks and is answered, and is no session: it takes no events, and nobody stands by behind it.
+    """
 
     token: str
     session_tag: str | None = None
@@ -92,6 +96,7 @@ class Auth(_Message, frozen=True, tag="auth"):
     inflight: tuple[str, ...] = ()
     acked: tuple[SettledAck, ...] = ()
     session_messaging: bool = True
+    observes: bool = False
     client: ClientInfo | None = None
 
 

@@ -81,7 +81,11 @@ class Session:
         frames: asyncio.Queue = asyncio.Queue()
 
         async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            frames.put_nowait(json.loads(await reader.readline()))
+            # Claude Code takes the token in the first line; what has none is let through here too.
+            frame = json.loads(await reader.readline())
+            if frame["type"] == "auth":
+                frame = json.loads(await reader.readline()) | {"token": frame["token"]}
+            frames.put_nowait(frame)
             writer.close()
 
         path = Path("inbox.sock")
@@ -232,6 +236,17 @@ async def test_what_the_channel_drops_comes_by_the_next_way_as_the_same_event(se
     assert (second, refused) == (f"Event {event_id} was acknowledged before; nothing more is to be done for it.", False)
     assert shown(next_frame) == following, "the way that worked comes first"
     assert len(claude.events) == 1
+
+
+async def test_the_inbox_is_shown_its_token_first(session, config, peer):
+    """Without it Claude Code keeps a message back where it cannot tell who writes, as in a container."""
+    inbox = {"CLAUDE_CODE_MESSAGING_SOCKET": "inbox.sock", "CLAUDE_CODE_MESSAGING_TOKEN": "of this session"}
+    async with session.inbox() as frames, Claude(config, **GATED, **inbox):
+        event_id = await peer.deliver()
+        frame = await asyncio.wait_for(frames.get(), 20)
+
+    assert frame["token"] == "of this session"
+    assert event_id in frame["message"]["content"]
 
 
 async def test_an_inbox_that_nobody_reads_is_passed_over(session, config, peer):

@@ -200,6 +200,25 @@ def test_the_way_of_each_session(standing, level, found, todo):
     assert other.level is Level.OK
 
 
+@pytest.mark.parametrize(
+    ("standing", "level"),
+    [
+        (Standing(Way.CHANNEL, seen=False, unseen="evt_a", unseen_seconds=60.0), Level.FAIL),
+        (Standing(Way.MONITOR, seen=False, gate="DO_NOT_TRACK", unseen="evt_a", unseen_seconds=60.0), Level.FAIL),
+        (Standing(Way.CHANNEL, seen=False, gate="DO_NOT_TRACK", unseen="evt_a", unseen_seconds=0.1), Level.FAIL),
+        (Standing(Way.CHANNEL, seen=True, unseen="evt_a", unseen_seconds=60.0), Level.WARN),
+        (Standing(Way.CHANNEL, seen=False, unseen="evt_a", unseen_seconds=1.0), Level.OK),
+    ],
+)
+def test_an_event_in_flight_that_nobody_saw_is_a_fault(standing, level):
+    """It will time out. One that is new may arrive yet; where others arrived, this one may just lack a witness."""
+    (finding,) = checks.check_ways([RunningChannel(7, standing)])
+
+    assert finding.level is level
+    assert ("evt_a is in flight" in finding.found) is (level is not Level.OK)
+    assert ("clawback install" in finding.todo) is (level is not Level.OK)
+
+
 def test_no_session_is_no_fault():
     """Doctor is run before the first one, too."""
     (finding,) = checks.check_ways([])

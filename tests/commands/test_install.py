@@ -145,9 +145,9 @@ def test_what_is_wrong_is_told(home, path, env, code, message):
 def start(copy, home, **env):
     """Start the folder's program, as its .mcp.json does."""
     server = json.loads((copy / ".mcp.json").read_text())["mcpServers"]["clawback"]
-    arguments = [argument.replace("${CLAUDE_PLUGIN_ROOT}", str(copy)) for argument in server["args"]]
+    command = [each.replace("${CLAUDE_PLUGIN_ROOT}", str(copy)) for each in (server["command"], *server["args"])]
     return subprocess.run(
-        [server["command"], *arguments],
+        command,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"} | env,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -50,7 +50,7 @@ def test_no_sender_writes_more_than_a_word_into_the_environment(event_id, meta):
     """Nothing that a shell, an option parser or another line could be made of, whatever the event says."""
     built = build_environment({"PATH": "/bin"}, EventFrame(event_id, "", meta), "work-x")
 
-    assert built.keys() == RUN_VARIABLES | {"PATH", "CLAWBACK_SESSION"}
+    assert built.keys() == RUN_VARIABLES | {"PATH", "CLAWBACK_SESSION", "CLAWBACK_EVENTS"}
     for name in RUN_VARIABLES:
         assert not set(built[name]) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:@+-")
         assert not built[name].startswith("-")

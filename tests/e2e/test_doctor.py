@@ -68,7 +68,7 @@ async def test_the_way_of_a_session_is_shown(server, token, http, home):
 
     def look():
         _, findings, _ = doctor(server, home)
-        return [(each["level"], each["found"].partition(": ")[2]) for each in findings["way"]]
+        return [(each["level"], each["found"].rpartition("; ")[2].rpartition(": ")[2]) for each in findings["way"]]
 
     async with Claude(config, command=[str(CLAWBACK), "channel"], **environment(home), DO_NOT_TRACK="1") as claude:
         fields = {"type": "github", "secret": senders.SECRET.decode(), "skill": "/review"}
@@ -81,9 +81,9 @@ async def test_the_way_of_a_session_is_shown(server, token, http, home):
     gone = look()
 
     gate = "(DO_NOT_TRACK switches channels off)"
-    assert unseen == [[("warn", f"The next event goes by the channel {gate}; none was seen to arrive yet.")]] * 2
+    assert unseen == [[("fail", "none was seen to arrive yet.")]] * 2
     assert seen == [("ok", f"Events reach Claude by the tool, as was seen {gate}.")]
-    assert gone == [("ok", "")]
+    assert gone == [("ok", "no Claude Code with `clawback channel` runs here now")]
 
 
 def test_a_person_reads_lines(server, token, home):

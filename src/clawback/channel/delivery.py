@@ -30,13 +30,19 @@ class Delivery:
     Implements remote.Listener and reach.Holder.
 
     `notify` shows a text, and what it is about, on the desktop; it is called for each event that is done, where the
-    config says so.
+    config says so. `observes` says of a config whether this session takes no events.
     """
 
     def __init__(
-        self, session_tag: str | None, instance_id: str, reach: Reach, notify: Callable[[str, str], None]
+        self,
+        session_tag: str | None,
+        instance_id: str,
+        reach: Reach,
+        notify: Callable[[str, str], None],
+        observes: Callable[[PluginConfig], bool],
     ) -> None:
         self._notify = notify
+        self._observes = observes
         self._notifies = False
         self._session_tag = session_tag
         self._own_tag = session_tag
@@ -156,6 +162,7 @@ class Delivery:
             inflight=tuple(self.held),
             acked=self._acks.first,
             session_messaging=config.session_messaging,
+            observes=self._observes(config),
             client=wire.ClientInfo(name="clawback", version=__version__),
         )
 

@@ -24,12 +24,13 @@ from mcp.shared.message import SessionMessage
 
 from clawback import __version__
 from clawback.channel import tools
+from clawback.channel.claude.attendance import takes_events
 from clawback.channel.claude.fence import Emission, defuse
 from clawback.channel.claude.reach import Reach
 from clawback.channel.delivery import Delivery
 from clawback.channel.notify import Notifier
 from clawback.channel.remote import Remote, Timing
-from clawback.channel.settings import config_path, read_config
+from clawback.channel.settings import PluginConfig, config_path, read_config
 from clawback.channel.toolbox import Toolbox
 from clawback.errors import ClawbackError
 from clawback.model import random_id
@@ -79,7 +80,11 @@ async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoRet
 
         session_tag = os.environ.get("CLAWBACK_SESSION", "").strip() or None
         reach = Reach(emit, os.environ, parent, timing.unseen)
-        delivery = Delivery(session_tag, random_id(), reach, Notifier().notify)
+
+        def observes(config: PluginConfig) -> bool:
+            return not takes_events(os.environ, one_shot_events=config.one_shot_events)
+
+        delivery = Delivery(session_tag, random_id(), reach, Notifier().notify, observes)
         remote = Remote(read_config, config_path, delivery, timing)
         server = build_server(Toolbox(session_tag, delivery, remote, reach))
         initialized = asyncio.Event()

@@ -38,14 +38,16 @@ class PluginConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
     What the plugin needs to know.
 
     `remote` is the server's WebSocket URL and `connection_token` what opens it. `session_messaging` offers messages
-    between sessions, `data_dir` is where acks are kept until they are confirmed (None: the platform's directory), and
-    `notifications` asks for a desktop notification when an event is done.
+    between sessions, `one_shot_events` has runs at which nobody sits (`claude -p`) take events, `data_dir` is where
+    acks are kept until they are confirmed (None: the platform's directory), and `notifications` asks for a desktop
+    notification when an event is done.
     """
 
     remote: str
     connection_token: str
     notifications: bool = False
     session_messaging: bool = True
+    one_shot_events: bool = False
     data_dir: str | None = None
 
     def __repr__(self) -> str:

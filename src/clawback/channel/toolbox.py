@@ -35,6 +35,12 @@ from clawback.channel.tools import (
 from clawback.errors import ClawbackError, ConfigError, NotFound, Rejected, Unavailable
 from clawback.model import UNTAGGED_NAME
 
+OBSERVES = (
+    "It takes no events: nobody sits at it (claude -p, or a program that runs Claude Code), and events that come here"
+    " would be lost to the session that waits for them. CLAWBACK_SESSION=TAG gives such a run the events of a tag;"
+    " `oneShotEvents` in the config, those without one."
+)
+
 
 def read_arguments(tool: type[Tool], arguments: dict[str, Any]) -> Tool:
     """
@@ -200,7 +206,7 @@ class Toolbox:
         further = f", and also holds {', '.join(others)}" if others else ""
         role = self._remote.role or "active"
         works = f"This session: {self._session_tag or UNTAGGED_NAME}, {role}, works on {active}{further}."
-        return f"{works} {self._reach.describe()}"
+        return f"{works} {OBSERVES if role == 'observer' else self._reach.describe()}"
 
     async def _rotate(self, call: TokenRotate) -> str:
         config = read_config()

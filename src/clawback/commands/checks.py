@@ -23,6 +23,9 @@ SKEW_NOTED_SECONDS = 5.0
 SKEW_WRONG_SECONDS = 60.0
 """Senders' signed times may be off by this (Linear) or by 300 s (others): one of the two clocks would refuse them."""
 
+UNSEEN_SECONDS = 10.0
+"""Claude Code shows what arrives within seconds, and with the next tool's result during a turn."""
+
 FIRST_VERSION = (2, 1, 80)
 """The first Claude Code that has channels."""
 
@@ -294,6 +297,18 @@ def check_ways(running: Sequence[RunningChannel]) -> list[Finding]:
 
 def _check_way(channel: RunningChannel) -> Finding:
     claude, standing = f"Claude Code, process {channel.claude_pid}", channel.standing
+    hopeless = standing is not None and standing.gate and standing.way is Way.CHANNEL
+    if standing is not None and standing.unseen is not None and (hopeless or standing.unseen_seconds >= UNSEEN_SECONDS):
+        event, age = printable(standing.unseen), standing.unseen_seconds
+        # Where an ack came by that way before, this one may just be without a witness.
+        return Finding(
+            "way",
+            Level.WARN if standing.seen else Level.FAIL,
+            f"{claude}: event {event} is in flight for {age:.0f} s and nobody is known to have seen it;"
+            f" {printable(str(standing))}",
+            "ask Claude there to call event_next, which shows it; run clawback install, whose plugin has further ways"
+            " to Claude and sees what arrives",
+        )
     if standing is None:
         todo = "it is stuck, or of another version than this one: reconnect clawback with /mcp there"
         return Finding("way", Level.WARN, f"{claude}: its channel does not say its way", todo)

@@ -28,6 +28,9 @@ _VARIABLES = {
 }
 """What a run is told of its event beside the text, by the event's `meta`; and `CLAWBACK_EVENT_ID`."""
 
+_APART = {"CLAWBACK_EVENTS": "off"}
+"""For a plugin that the command may have: a tag alone is not enough, as Claude Code's settings may set another one."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./:@+-]")
 
 
@@ -71,10 +74,10 @@ def build_environment(own: Mapping[str, str], event: EventFrame, session_tag: st
 
     Senders write some of the values, so they are letters, digits and `_./:@+-`, begin with no dash, and have at most
     256 characters: neither a shell nor a program's options can be made of them. The tag is for a plugin that the
-    command may have: without it that one would be the session that waits for the same events, or the untagged one.
+    command may have, which takes no events: else it would be the session that waits for the same ones.
     """
     named = {name: _safe(event.meta.get(key, "")) for name, key in _VARIABLES.items()}
-    return {**own, **named, "CLAWBACK_EVENT_ID": _safe(event.id), "CLAWBACK_SESSION": session_tag}
+    return {**own, **named, "CLAWBACK_EVENT_ID": _safe(event.id), **_APART, "CLAWBACK_SESSION": session_tag}
 
 
 def _safe(value: str) -> str:

@@ -470,8 +470,21 @@ class Bridge:
         finally:
             await self._presence.leave(connection)
 
+    async def _observe(self, connection: Connection, auth: wire.Auth) -> None:
+        """Greet a client that takes no events; its requests are answered beside this."""
+        try:
+            await self._settle_journal(connection.address, auth.acked)
+            await connection.send(_greeting(connection, "observer"))
+        except Unavailable as error:
+            log.warning("connection %s: %s", connection.id, error)
+            await connection.close(wire.CLOSE_RESTART, "the server cannot reach NATS; try again")
+        await connection.ended.wait()
+
     async def _attend(self, connection: Connection, auth: wire.Auth) -> None:
         """Serve the session while the connection is its active one, stand by while it is not."""
+        if auth.observes:
+            await self._observe(connection, auth)
+            return
         client_holds = auth.inflight
         greeted = False
         while not connection.ended.is_set():
@@ -482,7 +495,7 @@ class Bridge:
                     active = await self._presence.take(connection, dispatcher.stop)
                     if active:
                         await self._activated(connection)
-                    await connection.send(_greeting(connection, active=active))
+                    await connection.send(_greeting(connection, "active" if active else "standby"))
                     greeted = True
                 else:
                     active = False
@@ -613,12 +626,12 @@ def _why_released(connection: Connection) -> str:
     return {True: "left", False: "lost", None: "closed"}[connection.goodbye]
 
 
-def _greeting(connection: Connection, *, active: bool) -> wire.AuthOk:
+def _greeting(connection: Connection, role: str) -> wire.AuthOk:
     return wire.AuthOk(
         protocol=wire.PROTOCOL_VERSION,
         profile_id=connection.address.profile_id,
         session_tag=connection.address.tag,
-        role="active" if active else "standby",
+        role=role,
         heartbeat_seconds=wire.HEARTBEAT_SECONDS,
         server=wire.ServerInfo(__version__),
         features=wire.FEATURES,

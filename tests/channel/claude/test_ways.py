@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from clawback.channel.claude.ways import (
     BUSY_SECONDS,
     FLAG_VARIABLES,
+    INBOX_AGAIN_SECONDS,
+    INBOX_TRIES,
     PATIENCE_SECONDS,
     PROVIDER_VARIABLES,
     PUSHING,
@@ -67,12 +69,73 @@ def test_what_is_not_seen_goes_by_each_further_way_once():
     early = ways.handle(Ticked(), PATIENCE_SECONDS - 0.1)
     second = ways.handle(Ticked(), PATIENCE_SECONDS)
     third = ways.handle(Ticked(), 2 * PATIENCE_SECONDS)
-    after = ways.handle(Ticked(), 10 * PATIENCE_SECONDS)
+    after = ways.handle(Ticked(), 3 * PATIENCE_SECONDS)
 
     assert early == []
     assert (sends(second), sends(third), after) == ([("a", MONITOR, True)], [("a", INBOX, True)], [])
-    assert ways.wait_seconds(100.0) is None
     assert ways.overdue(100.0) == ["a"]
+
+
+def test_what_the_inbox_may_have_dropped_goes_by_it_again():
+    """It drops what comes too fast, and says nothing. Before the server's reminder after two minutes, not for ever."""
+    ways = plugin(INBOX)
+    ways.handle(Shown("a"), 0.0)
+    tries, now = [], 0.0
+    while (wait := ways.wait_seconds(now)) is not None:
+        now += wait
+        tries += [(now, *each) for each in sends(ways.handle(Ticked(), now))]
+
+    assert tries == [(INBOX_AGAIN_SECONDS * number, "a", INBOX, True) for number in range(1, INBOX_TRIES)]
+    assert now < 120.0
+    assert ways.overdue(now + LATE) == ["a"]
+
+
+def test_a_burst_is_no_mark_against_the_inbox():
+    """Of several at once the limit dropped one: it goes by the monitor, and the next event by the inbox as before."""
+    ways = plugin(INBOX, MONITOR)
+    ways.handle(Shown("proof"), 0.0)
+    ways.handle(Ticked(), LATE)
+    ways.handle(Seen("proof", INBOX), LATE)
+    for each in "abc":
+        ways.handle(Shown(each), 100.0)
+    ways.handle(Seen("a", INBOX), 101.0)
+    ways.handle(Seen("b", INBOX), 101.0)
+    dropped = ways.handle(Ticked(), 100.0 + LATE)
+    ways.handle(Seen("c"), 106.0)
+    following = ways.handle(Shown("d"), 300.0)
+    lost = ways.handle(Ticked(), 300.0 + LATE)
+    last = ways.handle(Shown("e"), 600.0)
+
+    assert sends(dropped) == [("c", MONITOR, True)]
+    assert sends(following) == [("d", INBOX, False)]
+    assert sends(lost) == [("d", MONITOR, True)]
+    assert sends(last) == [("e", MONITOR, False)], "a lone event that was not seen is one"
+
+
+def test_what_a_burst_loses_during_a_turn_is_not_left_for_two_minutes():
+    """What waits for the next tool's result would be seen sooner."""
+    ways = plugin(INBOX)
+    ways.handle(TurnBegan(), 0.0)
+    ways.handle(Shown("a"), 1.0)
+    ways.handle(Shown("b"), 1.0)
+    ways.handle(Seen("a", INBOX), 2.0)
+
+    assert sends(ways.handle(Ticked(), 1.0 + INBOX_AGAIN_SECONDS)) == [("b", INBOX, True)]
+
+
+def test_the_oldest_event_without_proof_is_told():
+    """For doctor: since when it is in front of Claude, whatever ways it went."""
+    ways = plugin(CHANNEL, MONITOR)
+    none = ways.standing(0.0)
+    ways.handle(Shown("a"), 10.0)
+    ways.handle(Shown("b"), 20.0)
+    ways.handle(Ticked(), 10.0 + LATE)
+    both = ways.standing(40.0)
+    ways.handle(Seen("a"), 41.0)
+
+    assert (none.unseen, none.unseen_seconds) == (None, 0.0)
+    assert (both.unseen, both.unseen_seconds) == ("a", 30.0)
+    assert ways.standing(41.0).unseen == "b"
 
 
 def test_what_is_seen_is_reported_once_and_stays():
@@ -228,11 +291,11 @@ INPUTS = st.one_of(
 
 @given(st.lists(st.tuples(INPUTS, st.floats(0, 200))), st.sampled_from([None, "DO_NOT_TRACK"]))
 def test_no_event_goes_twice_by_one_way_or_stays_with_a_way_untried(happened, gate):
-    """Whatever happens: each way at most once for each showing, nothing after a proof, and all of them without one."""
+    """Whatever happens: each way once for each showing, but the inbox; nothing after a proof; all ways without one."""
     ways, now = plugin(CHANNEL, MONITOR, INBOX, gate=gate), 0.0
     went: dict[str, list[Way]] = {}
     seen: set[str] = set()
-    for each, wait in [*happened, (Opened(INBOX), 0.0), *[(Ticked(), BUSY_SECONDS + LATE)] * 4]:
+    for each, wait in [*happened, (Opened(INBOX), 0.0), *[(Ticked(), BUSY_SECONDS + LATE)] * (3 + INBOX_TRIES)]:
         now += wait
         if isinstance(each, Shown):
             went[each.event_id] = []
@@ -242,7 +305,7 @@ def test_no_event_goes_twice_by_one_way_or_stays_with_a_way_untried(happened, ga
                 seen.add(command.event_id)
             else:
                 assert command.event_id not in seen
-                assert command.way not in went[command.event_id]
+                assert went[command.event_id].count(command.way) < (INBOX_TRIES if command.way is INBOX else 1)
                 assert command.again == bool(went[command.event_id])
                 went[command.event_id].append(command.way)
 

@@ -48,6 +48,7 @@ def main(name: str) -> int:
         if name == STARTS:
             with contextlib.suppress(OSError):
                 _leave(pid, told)
+            _say_at_the_start()
         return 0
     sys.stdout.buffer.write(answer)
     return 0
@@ -73,6 +74,14 @@ def _ask(pid: int, question: bytes) -> bytes:
         while part := channel.recv(65536):
             answer += part
         return answer
+
+
+def _say_at_the_start() -> None:
+    # Loaded late: it is 100 ms, once in a session, and the other hooks run at every prompt.
+    from clawback.channel.claude.start import describe_start  # noqa: PLC0415 -- as said above
+
+    if line := describe_start(os.environ):
+        sys.stdout.write(json.dumps({"systemMessage": " ".join(line.split())}))
 
 
 def _leave(pid: int, told: bytes) -> None:

@@ -46,6 +46,7 @@ from clawback.wire import EventFrame
 Emit = Callable[[fence.Emission], Awaitable[None]]
 
 INBOX_VARIABLE = "CLAUDE_CODE_MESSAGING_SOCKET"
+INBOX_TOKEN_VARIABLE = "CLAUDE_CODE_MESSAGING_TOKEN"  # noqa: S105 -- the variable's name
 PLUGIN_VARIABLE = "CLAUDE_PLUGIN_ROOT"
 INBOX_SECONDS = 2.0
 LOOK_SECONDS = 0.5
@@ -81,6 +82,7 @@ class Reach:
     ) -> None:
         self._emit = emit
         self._inbox = environment.get(INBOX_VARIABLE, "")
+        self._inbox_token = environment.get(INBOX_TOKEN_VARIABLE, "")
         by_inbox = [Way.INBOX] if self._inbox else []
         # A plugin's server is told where the plugin is, and the plugin has hooks.
         self._ways = Ways(
@@ -94,7 +96,7 @@ class Reach:
             self._hooked,
             monitor_came=lambda: self._tell(Opened(Way.MONITOR)),
             monitor_went=lambda: self._tell(Closed(Way.MONITOR)),
-            standing=lambda: self._ways.standing,
+            standing=lambda: self._ways.standing(time.monotonic()),
         )
         self._transcript = transcript.Transcript()
         self._holder: Holder
@@ -128,7 +130,7 @@ class Reach:
 
     def describe(self) -> str:
         """Say by which way events reach Claude."""
-        return str(self._ways.standing)
+        return str(self._ways.standing(time.monotonic()))
 
     # --- from delivery --------------------------------------------------------------------------------------------
 
@@ -324,23 +326,27 @@ class Reach:
             case Way.MONITOR if not isinstance(command, queue.Retract):
                 self._link.announce(self._announce(command, again=again))
             case Way.INBOX:
-                await _write_to_inbox(self._inbox, emission.content)
+                await _write_to_inbox(self._inbox, self._inbox_token, emission.content)
             case _:
                 await self._emit(emission)
 
 
-async def _write_to_inbox(path: str, text: str) -> None:
+async def _write_to_inbox(path: str, token: str, text: str) -> None:
     """
     Send the session a message through its own inbox, as Claude Code documents it for scripts. It answers nothing.
+
+    The token of its environment goes first. Without one Claude Code asks the kernel who is writing, and where it cannot
+    tell (as the first process of a container) it keeps the message back for a person to release, or drops it with `-p`.
 
     Raises:
         OSError: nobody listens there, or takes it within two seconds.
     """
-    frame = json.dumps({"type": "user", "message": {"role": "user", "content": text}})
+    frames: list[dict[str, Any]] = [{"type": "auth", "token": token}] if token else []
+    frames.append({"type": "user", "message": {"role": "user", "content": text}})
     async with asyncio.timeout(INBOX_SECONDS):
         _, inbox = await asyncio.open_unix_connection(path)
         try:
-            inbox.write(frame.encode() + b"\n")
+            inbox.write("".join(f"{json.dumps(frame)}\n" for frame in frames).encode())
             await inbox.drain()
         finally:
             inbox.close()

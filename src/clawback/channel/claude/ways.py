@@ -11,6 +11,9 @@ Rules
 3.  Without proof for PATIENCE_SECONDS the event goes by the next way, once by each, as the same event: same id, and its
     text says so. A way that brought no proof comes last from then on, until Claude Code starts the session anew
     (/clear), when it also looks anew at which channels it listens to.
+    The inbox is the exception: Claude Code drops what comes too fast, and says nothing. Where several events went by it
+    within BURST_SECONDS, no proof is no mark against it. What went by it and by every other way goes by it again,
+    INBOX_TRIES times in all, INBOX_AGAIN_SECONDS apart: sooner than the server's first reminder.
 4.  While Claude is in a turn, what arrives waits for a pause: then the patience is BUSY_SECONDS, and it begins anew
     when the turn ends. An end may not be told (Esc), which only costs patience.
 5.  Without a witness there is no proof: where the plugin's hooks are not installed (the program alone), events go by
@@ -31,6 +34,13 @@ PATIENCE_SECONDS = 5.0
 
 BUSY_SECONDS = 120.0
 """What comes during a turn rides with the next tool's result; a tool of two minutes goes to the background."""
+
+BURST_SECONDS = 60.0
+"""Claude Code refills what a sender may send within about this time (2.1.332)."""
+
+INBOX_AGAIN_SECONDS = 25.0
+INBOX_TRIES = 4
+"""Four times 25 s are less than the 120 s after which the server reminds."""
 
 FLAG_VARIABLES = (
     "DISABLE_TELEMETRY",
@@ -77,12 +87,15 @@ class Standing(Struct, frozen=True):
     """
     By which way events go, and `gate`, the variable that switches the channel off.
 
-    `way` is that of the newest proof where `seen`, or else the one that is tried next.
+    `way` is that of the newest proof where `seen`, or else the one that is tried next. `unseen` is the event in front
+    of Claude that is longest without proof, and `unseen_seconds` how long.
     """
 
     way: Way
     seen: bool
     gate: str | None = None
+    unseen: str | None = None
+    unseen_seconds: float = 0.0
 
     def __str__(self) -> str:
         gate = f" ({self.gate} switches channels off)" if self.gate else ""
@@ -182,11 +195,14 @@ Command = Send | Report
 
 class _Out(Struct):
     """
-    An event in front of Claude: the ways it went, newest last, when, and whether it is known to have arrived.
+    An event in front of Claude: the ways it went, newest last, and whether it is known to have arrived.
 
     `seen` is known of it, or of its announcement; `claimed` of all of it.
+
+    `shown_at` is when it went first, `sent_at` when last.
     """
 
+    shown_at: float
     sent_at: float
     went: list[Way]
     seen: bool = False
@@ -219,16 +235,19 @@ class Ways:
         self._out: dict[str, _Out] = {}
         self._turn_began: float | None = None
         self._turn_ended = float("-inf")
+        # When each event went by the inbox last.
+        self._inboxed: dict[str, float] = {}
 
     @property
     def first(self) -> Way:
         """The way by which the next event goes."""
         return self._usable()[0]
 
-    @property
-    def standing(self) -> Standing:
-        """By which way events go."""
-        return Standing(self.in_use or self.first, self.in_use is not None, self.gate)
+    def standing(self, now: float) -> Standing:
+        """Say by which way events go, and what is not known to have arrived."""
+        unseen = min(((out.shown_at, event_id) for event_id, out in self._out.items() if not out.seen), default=None)
+        seconds, event_id = (now - unseen[0], unseen[1]) if unseen is not None else (0.0, None)
+        return Standing(self.in_use or self.first, self.in_use is not None, self.gate, event_id, seconds)
 
     @property
     def unseen(self) -> list[str]:
@@ -241,7 +260,7 @@ class Ways:
             event_id
             for event_id in self.unseen
             if (out := self._out[event_id]).sent_at + self._patience <= now
-            and self._next_way(out) is None
+            and self._untried(out) is None
             and (self._turn_began is None or out.sent_at <= self._turn_began)
         ]
 
@@ -317,7 +336,7 @@ class Ways:
     def _fail(self, event_id: str, way: Way, now: float) -> list[Command]:
         self._poor.add(way)
         out = self._out.get(event_id)
-        following = None if out is None or out.seen else self._next_way(out, without_witness=True)
+        following = None if out is None or out.seen else self._untried(out, without_witness=True)
         return [] if out is None or following is None else self._send(event_id, following, now, went=out.went)
 
     def _escalate(self, now: float) -> list[Command]:
@@ -326,23 +345,43 @@ class Ways:
         for event_id, out in list(self._out.items()):
             following = self._next_way(out)
             if following is not None and self._due(out, now) <= now:
-                self._poor.add(out.went[-1])
+                if not (out.went[-1] is Way.INBOX and self._is_crowded(out.sent_at)):
+                    self._poor.add(out.went[-1])
                 commands += self._send(event_id, following, now, went=out.went)
         return commands
 
     def _send(self, event_id: str, way: Way, now: float, *, went: list[Way]) -> list[Command]:
-        self._out[event_id] = _Out(now, [*went, way])
+        before = self._out.get(event_id)
+        self._out[event_id] = _Out(before.shown_at if before is not None and went else now, now, [*went, way])
+        if way is Way.INBOX:
+            # Only what may belong to a burst with this one is kept.
+            self._inboxed = {each: at for each, at in self._inboxed.items() if now - at <= BURST_SECONDS}
+            self._inboxed[event_id] = now
         return [Send(event_id, way, again=bool(went))]
 
-    def _next_way(self, out: _Out, *, without_witness: bool = False) -> Way | None:
+    def _next_way(self, out: _Out) -> Way | None:
+        """Say by which way an event goes if it is not seen: an untried one, or the inbox, which may have dropped it."""
+        untried = self._untried(out)
+        dropped = self._witnessed and not out.seen and 0 < out.went.count(Way.INBOX) < INBOX_TRIES
+        return Way.INBOX if untried is None and dropped and Way.INBOX in self._open else untried
+
+    def _untried(self, out: _Out, *, without_witness: bool = False) -> Way | None:
         if out.seen or not (self._witnessed or without_witness):
             return None
         return next((way for way in self._usable() if way not in out.went), None)
 
+    def _is_crowded(self, at: float) -> bool:
+        """Say whether other events went by the inbox about then: Claude Code may have dropped one for its limit."""
+        return sum(abs(each - at) <= BURST_SECONDS for each in self._inboxed.values()) > 1
+
     def _due(self, out: _Out, now: float) -> float:
-        if self._turn_began is not None and now < (began := max(self._turn_began, out.sent_at)) + BUSY_SECONDS:
-            return began + BUSY_SECONDS
-        return max(out.sent_at, self._turn_ended) + self._patience
+        crowded = out.went[-1] is Way.INBOX and self._is_crowded(out.sent_at)
+        busy = INBOX_AGAIN_SECONDS if crowded else BUSY_SECONDS
+        if self._turn_began is not None and now < (began := max(self._turn_began, out.sent_at)) + busy:
+            return began + busy
+        # The other ways were tried: what is left is to give the inbox time.
+        patience = INBOX_AGAIN_SECONDS if self._untried(out) is None else self._patience
+        return max(out.sent_at, self._turn_ended) + patience
 
     def _usable(self) -> list[Way]:
         """List the ways that can be used, the best first; the channel alone where there is none."""
