@@ -282,6 +282,25 @@ def test_a_token_on_the_command_line_is_warned_of(clawback):
     assert ran.stderr.startswith("Warning: --token shows the token to everybody on this machine")
 
 
+@pytest.mark.usefixtures("store")
+def test_a_token_that_nobody_takes_is_revoked(clawback, tmp_path):
+    """As where the command after the pipe is not there: a sentence, and no traceback; nothing is left that opens."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CLAWBACK_")}
+    env |= {"HOME": str(tmp_path), "CLAWBACK_DATA_DIR": str(tmp_path / "data")}
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", "clawback", "token", "create"],
+        env=env, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("clawback: the command after the pipe did not take the token")
+    assert ran.stderr.count("\n") == 1
+    assert json.loads(clawback("token", "list", "--json").stdout) == []
+
+
 def test_login_without_a_token_looks_for_the_server_first(clawback):
     """A browser is opened where there is a page to show; else the sentence says what to do."""
     ran = clawback("login", "--server", "http://127.0.0.1:1")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clawback import __version__
-from clawback.errors import ClawbackError, ConfigError
+from clawback.errors import ClawbackError, ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from clawback.settings import ServerSettings
@@ -98,7 +98,7 @@ def _monitor(_arguments: argparse.Namespace) -> int:
 def _token_create(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from clawback.commands.admin import create_token
+    from clawback.commands.admin import create_token, revoke_token
 
     profile, made = asyncio.run(create_token(_load_settings(arguments), arguments.profile, arguments.label))
     if arguments.json:
@@ -111,7 +111,14 @@ def _token_create(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print(made.value)
+    try:
+        print(made.value, flush=True)
+    except BrokenPipeError:
+        _leave_stdout()
+        asyncio.run(revoke_token(_load_settings(arguments), made.record.id))
+        raise Unavailable(
+            "the command after the pipe did not take the token, and says why; the token was revoked, run both again"
+        ) from None
     # The token alone goes to stdout, so that it can be piped; on a screen, say what it is.
     if sys.stdout.isatty():
         _say("It is shown this once; `clawback login --token-stdin` saves it for Claude Code.")
@@ -270,8 +277,8 @@ def _tail(arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(tail(arguments.tag, as_json=arguments.json, colour=colour, write=_announce))
     except BrokenPipeError:
-        # Whoever read it has enough, as after `| head`. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read it has enough, as after `| head`.
+        _leave_stdout()
     return 0
 
 
@@ -471,6 +478,13 @@ def _print_json(value: object) -> None:
     from clawback.model import encode_json
 
     print(encode_json(value).decode())
+
+
+def _leave_stdout() -> None:
+    """Forget a pipe that nobody reads: Python would complain once more when it flushes at its end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:

@@ -292,7 +292,9 @@ def test_next_steps_name_what_is_not_the_default():
 )
 def test_a_container_is_known_by_what_runs_it(environment, files, command):
     """Each names its containers by their host name, unless told otherwise."""
-    assert find_container(environment, files.__contains__, "0123456789ab") == command
+    for ids in ((1, 0), (7, 1)):
+        assert find_container(environment, files.__contains__, "0123456789ab", ids) == command
+    assert find_container(environment, files.__contains__, "0123456789ab", (300, 299)) is None, "somebody works there"
 
 
 def test_next_steps_in_a_container_work_from_outside():

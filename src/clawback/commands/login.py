@@ -6,7 +6,7 @@ import msgspec
 
 from clawback.channel.settings import PluginConfig, check_config, config_path, saved_fields, write_config
 from clawback.commands.inquiry import inquire
-from clawback.errors import ConfigError, Unauthorized, Unavailable
+from clawback.errors import ConfigError, ProtocolViolation, Unauthorized, Unavailable
 
 DEFAULT_SERVER = "http://127.0.0.1:8787"
 """Where `clawback serve` listens unless it is told otherwise; for a machine that has no config yet."""
@@ -36,6 +36,10 @@ async def log_in(server: str | None, token: str) -> str:
             f"{error}. Nothing was saved. That server is {origin}. A token opens only the server that keeps it: make it"
             " with the data directory of that server (clawback token create --data-dir DIR), or name the token's own"
             " server with --server URL"
+        ) from error
+    except ProtocolViolation as error:
+        raise ProtocolViolation(
+            f"{error}. Nothing was saved. That server is {origin}; --server URL names another one"
         ) from error
     except Unavailable as error:
         path = write_config(config)

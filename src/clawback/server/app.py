@@ -474,7 +474,7 @@ async def serve(settings: ServerSettings, *, program: Path, announce: Callable[[
             open_nats(settings) as auth,
             open_application(settings, auth, traces=traces) as (application, registry),
         ):
-            container = find_container(os.environ, os.path.exists, socket.gethostname())
+            container = find_container(os.environ, os.path.exists, socket.gethostname(), (os.getpid(), os.getppid()))
             is_first = await _ensure_default_profile(registry)
             steps = next_steps(settings, program, first_start=is_first, container=container)
             config = build_config(application, limits, settings.trusted_proxies)

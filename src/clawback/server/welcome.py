@@ -13,8 +13,17 @@ CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
 """Docker makes the one in each of its containers, Podman the other."""
 
 
-def find_container(environment: Mapping[str, str], exists: Callable[[str], bool], host_name: str) -> str | None:
-    """Write the start of a command that runs another one in this container, from outside; None outside of one."""
+def find_container(
+    environment: Mapping[str, str], exists: Callable[[str], bool], host_name: str, process_ids: tuple[int, int]
+) -> str | None:
+    """
+    Write the start of a command that runs another one in this container, from outside.
+
+    `process_ids` are ours and our parent's. None outside of a container, and in one that somebody works in: there the
+    server was started by hand, not as the container's own program (process 1, or the child of a small init).
+    """
+    if 1 not in process_ids:
+        return None
     name = shlex.quote(host_name)
     if environment.get("KUBERNETES_SERVICE_HOST"):
         return f"kubectl exec {name} --"
