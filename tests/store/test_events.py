@@ -1,6 +1,7 @@
 import asyncio
 import os
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -387,6 +388,37 @@ async def test_events_stored_together_outlive_a_kill_of_nats(fresh_natsd, fresh_
     counts = await fresh_fabric.counts(subjects.event_stream(shard), f"evt.{shard}.{profile_id}.>")
 
     assert list(counts.values()) == [1] * 15
+
+
+# --- the way back into its line ---
+
+
+async def test_an_event_that_returned_and_was_acked_does_not_return_again(fresh_fabric, fresh_natsd, address):
+    """Its relay was slow to say that it is done, and NATS forgot what it had stored."""
+    events = EventStore(fresh_fabric, Ledger(fresh_fabric), SHARDS)
+    event = an_event()
+    await events.store(address, event, b"{}", maker=MAKER, patience_s=5)
+    (stored,) = await stored_at(fresh_fabric, address)
+    at = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(address, event, b"{}", sequence=stored.sequence, at=at)
+    ((_, deferred),) = [each async for each in events.deferred(address.profile_id)]
+    due = Due(address.profile_id, event.id, deferred.headers, deferred.data)
+    await events.take_back(due)
+    stream = subjects.event_stream(subjects.shard_of(address.profile_id, SHARDS))
+    for each in await stored_at(fresh_fabric, address):
+        await fresh_fabric.delete(stream, each.sequence)
+    fresh_natsd.restart()
+    other = EventStore(fresh_fabric, Ledger(fresh_fabric), SHARDS)
+
+    async def is_taken():
+        with suppress(Unavailable):
+            await other.take_back(due)
+            return True
+        return False
+
+    await eventually(is_taken, timeout=15)
+
+    assert await stored_at(fresh_fabric, address) == []
 
 
 # --- the trace it belongs to ----------------------------------------------------------------------------------------

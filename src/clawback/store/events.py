@@ -235,8 +235,7 @@ class EventStore:
         # The same id on both ways: a server that died in between may have taken the other one.
         message_id = f"{event.id}:again:{sequence}"
         if at is None:
-            await self._fabric.publish(stored.subject, data, message_id=message_id, headers=headers)
-            await self._wake(stored.subject, headers)
+            await self._return(address.profile_id, stored.subject, data, headers, message_id)
         else:
             ticket = {LINE_HEADER: stored.subject, RETURN_ID_HEADER: message_id}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
@@ -303,8 +302,21 @@ class EventStore:
         headers = {EVENT_HEADER: due.headers[EVENT_HEADER]}
         if event.traceparent is not None:
             headers[traceparent.HEADER] = event.traceparent
-        await self._fabric.publish(line, due.data, message_id=message_id, headers=headers)
+        await self._return(due.profile_id, line, due.data, headers, message_id)
+
+    async def _return(self, profile_id: str, line: str, data: bytes, headers: dict[str, str], message_id: str) -> None:
+        """
+        Store an event that was put off at the end of its line, once.
+
+        The stream's window forgets what was acked when NATS restarts, and whoever does this may be told to again long
+        after. So the ledger has each return before anybody is told that it is done.
+        """
+        name = f"ret_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}"
+        if await self._ledger.seen(profile_id, name):
+            return
+        await self._fabric.publish(line, data, message_id=message_id, headers=headers)
         await self._wake(line, headers)
+        await self._ledger.written(profile_id, name)
 
     async def may_end(self, address: Address, event: Event) -> None:
         """
