@@ -2,6 +2,7 @@
 
 from bench import (
     backlog,
+    catchup,
     channel_start,
     crons,
     drain,
@@ -25,6 +26,7 @@ for each in (
     sessions,
     soak,
     crons,
+    catchup,
     serve_start,
     channel_start,
     hooks,
