@@ -85,6 +85,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     max_webhooks_per_second: int = 100
     max_webhook_burst: int = 1_000
     max_messages_per_minute: int = 20
+    max_crons: int = 1_000
+    max_sources: int = 500
+    max_tokens: int = 200
     max_connections: int = 2_000
     max_connections_per_address: int = 500
     trusted_proxies: tuple[Network, ...] = ()
@@ -375,6 +378,15 @@ SETTINGS = (
         "a number from 0 to 1000000, where 0 is no limit",
         "messages, and orders for other sessions, of all sessions of a profile; each server counts for itself"
         " (default 20)",
+    ),
+    *(
+        Setting(
+            f"max_{what}",
+            _number(0, 1_000_000),
+            "a number from 0 to 1000000, where 0 is no limit",
+            f"{what} that a profile may have (default {most})",
+        )
+        for what, most in (("crons", 1000), ("sources", 500), ("tokens", 200))
     ),
     Setting(
         "max_connections",

@@ -144,7 +144,10 @@ class SourceCreate(_Request, frozen=True, tag="source_create", kw_only=True):
 
 
 class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
-    """List the profile's sources."""
+    """List the profile's sources, or a page of them: `limit` of those behind the id `after`."""
+
+    limit: int | None = None
+    after: str | None = None
 
 
 class SourceUpdate(_Request, frozen=True, tag="source_update", kw_only=True):
@@ -249,7 +252,10 @@ class TokenCreate(_Request, frozen=True, tag="token_create", kw_only=True):
 
 
 class TokenList(_Request, frozen=True, tag="token_list", kw_only=True):
-    """List the profile's tokens, without their values."""
+    """List the profile's tokens, without their values, or a page of them: `limit` of those behind the id `after`."""
+
+    limit: int | None = None
+    after: str | None = None
 
 
 class TokenRotate(_Request, frozen=True, tag="token_rotate", kw_only=True):
@@ -324,7 +330,10 @@ class CronRunNow(_Request, frozen=True, tag="cron_run_now", kw_only=True):
 
 
 class CronList(_Request, frozen=True, tag="cron_list", kw_only=True):
-    """List the profile's crons."""
+    """List the profile's crons, or a page of them: `limit` of those behind the id `after`."""
+
+    limit: int | None = None
+    after: str | None = None
 
 
 class CronDelete(_Request, frozen=True, tag="cron_delete", kw_only=True):

@@ -15,7 +15,7 @@ CONTRACT = {
         "slug", "type", "secret", "generate_secret", "skill", "routes", "eventType", "signature", "session", "priority",
         "timeout_seconds", "payload",
     },
-    "source_list": set(),
+    "source_list": {"after"},
     "source_update": {
         "id", "secret", "generate_secret", "overlap_seconds", "skill", "routes", "eventType", "signature", "session",
         "priority", "timeout_seconds", "payload",
@@ -28,7 +28,7 @@ CONTRACT = {
         "id", "paused", "run_now", "schedule", "once", "prompt", "label", "session", "priority", "timezone", "missed",
         "overlap", "jitter_seconds",
     },
-    "cron_list": set(),
+    "cron_list": {"after"},
     "cron_delete": {"id"},
     "event_ack": {"event_id", "summary"},
     "event_history": {"limit", "states"},

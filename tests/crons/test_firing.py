@@ -18,6 +18,7 @@ from clawback.model import (
     Address,
     Cron,
     EventState,
+    HistoryRecord,
     Missed,
     Overlap,
     Priority,
@@ -336,7 +337,7 @@ async def test_an_instant_that_one_server_skipped_is_run_by_no_other(fabric, roo
     await room.crons.fire(room.due(cron, NOON + MINUTE))
     other = await Room.open(fabric, room.profile_id, Clock(NOON + 2 * MINUTE))
     due = room.due(cron, NOON + 2 * MINUTE)
-    record = room.history.record_drop
+    record = room.history.record_skip
 
     async def record_after_all(*arguments):
         shard = subjects.shard_of(room.profile_id, SHARDS)
@@ -346,7 +347,7 @@ async def test_an_instant_that_one_server_skipped_is_run_by_no_other(fabric, roo
         await other.crons.fire(due)
         await record(*arguments)
 
-    monkeypatch.setattr(room.history, "record_drop", record_after_all)
+    monkeypatch.setattr(room.history, "record_skip", record_after_all)
     room.clock.now = NOON + 2 * MINUTE
     await room.crons.fire(due)
 
@@ -680,3 +681,17 @@ async def test_a_cron_of_another_session_is_skipped_where_messages_are_off(room)
 
     assert [len(await room.runs(cron)) for cron in (foreign, *others)] == [0, 1, 1, 1]
     assert [reason for reason, _ in await room.skipped()] == ["messages_off"]
+
+
+async def test_what_is_dropped_pushes_no_skip_out_of_the_history(room):
+    """However much a source sends that no route wants."""
+    cron = await room.make(missed=Missed.NONE)
+    room.clock.now = NOON + HOUR
+    await room.crons.fire(room.due(cron, NOON + MINUTE))
+    for number in range(201):
+        record = HistoryRecord(f"evt_{number}", "webhook", EventState.DROPPED, NOON, path="/github")
+        await room.history.record_drop(room.profile_id, record)
+
+    ((reason, text),) = await room.skipped()
+    assert reason == "missed"
+    assert text.startswith("59 runs that were due ")

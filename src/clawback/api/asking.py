@@ -45,14 +45,14 @@ class Asking(NamedTuple):
         """
         return await self(kind, **structs.asdict(body), **fields)
 
-    async def all(self, kind: type[wire.Request]) -> dict[str, Any]:
+    async def all(self, kind: type[wire.Request], **fields: object) -> dict[str, Any]:
         """
         Carry out a request for a list, which is answered as an object: there is room beside the list then.
 
         Raises:
             ClawbackError: what its operation raises.
         """
-        return {"items": await self(kind)}
+        return {"items": await self(kind, **fields)}
 
     async def one(self, kind: type[wire.Request], thing: str, identifier: str) -> dict[str, Any]:
         """

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from clawback import wire
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import Ask
-from clawback.api.requests import Body
+from clawback.api.requests import After, Body, PageLimit
 from clawback.api.sources import SetBy, Tag
 from clawback.model import Missed, Overlap, Priority
 from clawback.operations.crons import MAX_JITTER_SECONDS, MAX_LABEL_CHARACTERS
@@ -109,10 +109,10 @@ class CronController(Controller):
     path = "/crons"
     tags = ("crons",)
 
-    @get(operation_id="cron_list", summary="List crons", responses=documented(200, CronList, {"items": [EXAMPLE]}))
-    async def list_all(self, ask: Ask) -> object:
+    @get(operation_id="cron_list", summary="List crons", responses=documented(200, CronList, {"items": [EXAMPLE]}, 400))
+    async def list_all(self, ask: Ask, limit: PageLimit = None, after: After = None) -> object:
         """List the profile's crons, oldest first, each with its zone and its next three runs."""
-        return await ask.all(wire.CronList)
+        return await ask.all(wire.CronList, limit=limit, after=after)
 
     @get(
         "/{cron_id:str}", operation_id="cron_get", summary="Show a cron", responses=documented(200, Cron, EXAMPLE, 404)

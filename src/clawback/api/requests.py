@@ -5,18 +5,20 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from litestar import Request
 from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import HTTPException
+from litestar.params import QueryParameter
 from litestar.routes import HTTPRoute
 from litestar.status_codes import HTTP_408_REQUEST_TIMEOUT, HTTP_415_UNSUPPORTED_MEDIA_TYPE
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from clawback.errors import BadPayload
+from clawback.operations.caller import MAX_PAGE
 
 MAX_BODY_BYTES = 1024 * 1024
 """As of a frame on the WebSocket: the same may be asked on both ways."""
@@ -25,6 +27,11 @@ BODY_SECONDS = 30.0
 """How long a body may take to come."""
 
 MEDIA_TYPE = "application/json"
+
+PageLimit = Annotated[
+    int | None, QueryParameter(ge=1, le=MAX_PAGE, description="How many to show at most; all where it is left out")
+]
+After = Annotated[str | None, QueryParameter(description="The id of the last one of the page before")]
 
 
 _WRONG_WORD = re.compile(r"^Invalid enum value .* - at `\$\.([A-Za-z.]+)`$", re.DOTALL)

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from clawback import wire
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import Ask
-from clawback.api.requests import Body
+from clawback.api.requests import After, Body, PageLimit
 from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
 from clawback.operations.source_rules import (
     MAX_OVERLAP_SECONDS,
@@ -129,11 +129,13 @@ class SourceController(Controller):
     tags = ("sources",)
 
     @get(
-        operation_id="source_list", summary="List sources", responses=documented(200, SourceList, {"items": [EXAMPLE]})
+        operation_id="source_list",
+        summary="List sources",
+        responses=documented(200, SourceList, {"items": [EXAMPLE]}, 400),
     )
-    async def list_all(self, ask: Ask) -> object:
+    async def list_all(self, ask: Ask, limit: PageLimit = None, after: After = None) -> object:
         """List the profile's sources, oldest first, without their secrets."""
-        return await ask.all(wire.SourceList)
+        return await ask.all(wire.SourceList, limit=limit, after=after)
 
     @get(
         "/{source_id:str}",

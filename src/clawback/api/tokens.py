@@ -11,7 +11,7 @@ from clawback import wire
 from clawback.accounts.tokens import MAX_LABEL_CHARACTERS
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import Ask, unknown
-from clawback.api.requests import Body
+from clawback.api.requests import After, Body, PageLimit
 from clawback.operations.tokens import revoke_token
 
 
@@ -64,10 +64,14 @@ class TokenController(Controller):
     path = "/tokens"
     tags = ("tokens",)
 
-    @get(operation_id="token_list", summary="List tokens", responses=documented(200, TokenList, {"items": [EXAMPLE]}))
-    async def list_all(self, ask: Ask) -> object:
+    @get(
+        operation_id="token_list",
+        summary="List tokens",
+        responses=documented(200, TokenList, {"items": [EXAMPLE]}, 400),
+    )
+    async def list_all(self, ask: Ask, limit: PageLimit = None, after: After = None) -> object:
         """List the profile's tokens, oldest first, without their values."""
-        return await ask.all(wire.TokenList)
+        return await ask.all(wire.TokenList, limit=limit, after=after)
 
     @get(
         "/{token_id:str}",

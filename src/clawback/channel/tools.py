@@ -28,6 +28,10 @@ Session = Annotated[
 ]
 OtherSession = Annotated[str | None, says(f"Tag of the session that gets the events, or {UNTAGGED_NAME}.")]
 Label = Annotated[str | None, says("A name for people.")]
+PAGE = 50
+"""Entries of a list that a session is shown at a time."""
+
+After = Annotated[str | None, says("Last id of 50 shown: the next 50.")]
 EventPriority = Annotated[Priority | None, says("priority: before normal ones. interrupt: at once, work is suspended.")]
 
 
@@ -263,6 +267,13 @@ class SourceList(Tool, frozen=True):
     read_only: ClassVar[bool] = True
     lists: ClassVar[str] = "sources"
 
+    after: After = None
+
+    def request(self, own_tag: str | None) -> wire.Request:
+        """Ask for one page."""
+        del own_tag  # of no account in a list
+        return wire.SourceList(request_id="", limit=PAGE, after=self.after)
+
 
 class SourceUpdate(Tool, frozen=True):
     """Change what is given of a source, from now on. "", {} or 0 removes. Parameters as of source_create."""
@@ -419,6 +430,13 @@ class CronList(Tool, frozen=True):
     asks = wire.CronList
     read_only: ClassVar[bool] = True
     lists: ClassVar[str] = "crons"
+
+    after: After = None
+
+    def request(self, own_tag: str | None) -> wire.Request:
+        """Ask for one page."""
+        del own_tag  # of no account in a list
+        return wire.CronList(request_id="", limit=PAGE, after=self.after)
 
 
 class CronDelete(Tool, frozen=True):

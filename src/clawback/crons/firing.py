@@ -80,7 +80,7 @@ UNKNOWN = "it cannot be armed, for a reason that only the server's log has"
 AT_ONCE = timedelta(minutes=5)
 """How late a cron may be to be planned on the loop: there are few instants, if any, to be gone through."""
 
-CATCHING_UP = 16
+CATCHING_UP = 4
 """Crons at a time that make up for more than one run: webhooks and other crons use the same disk."""
 
 UPCOMING = 3
@@ -437,7 +437,7 @@ class Crons:
             session_tag=cron.tag,
             reason=reason,
         )
-        await self._history.record_drop(cron.profile_id, record)
+        await self._history.record_skip(cron.profile_id, cron.id, record)
         log.info("cron %s skipped: %s", cron.id, text, extra={"action": "cron_skipped", "profile": cron.profile_id})
 
     async def _arm_newest(self, cron: Cron | None) -> None:

@@ -5,7 +5,8 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     wake.<shard>.<profile>.<tag>.<line>.<maker>   that it is stored, and what it is; without its body
     stack.<profile>.<tag>                         what a session holds: its active and suspended events
     hist.<profile>.<tag>                          how events ended, a ring for each address
-    drop.<profile>                                what was dropped or skipped, a ring for each profile
+    drop.<profile>                                what was dropped, a ring for each profile
+    drop.<profile>.<cron>                         what was skipped, a ring for each cron
     dead.<profile>.<tag>.<reason>.<event>         dead letters
     later.at.<kind>.<profile>.<id>                what NATS will publish at a given time
     later.due.<kind>.<profile>.<id>               what it has published then, until a server takes it
@@ -244,6 +245,16 @@ def history_filter(profile_id: str) -> str:
 def drop_subject(profile_id: str) -> str:
     """Name the ring of what a profile's sources dropped."""
     return f"drop.{profile_id}"
+
+
+def skip_subject(profile_id: str, cron_id: str) -> str:
+    """Name the ring of what a cron skipped: one of its own, which no source's drops push out."""
+    return f"drop.{profile_id}.{cron_id}"
+
+
+def skip_filter(profile_id: str) -> str:
+    """Match what a profile's crons skipped."""
+    return f"drop.{profile_id}.*"
 
 
 def refused_subject(profile_id: str, source_id: str) -> str:
@@ -506,6 +517,7 @@ def news_filters(shard: int, profile_id: str) -> tuple[str, ...]:
         stack_filter(profile_id),
         history_filter(profile_id),
         drop_subject(profile_id),
+        skip_filter(profile_id),
         refused_filter(profile_id),
         lease_filter(profile_id),
         f"left.{profile_id}.>",

@@ -12,7 +12,7 @@ from typing import Any
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.operations.account import account_info, update_account
-from clawback.operations.caller import Caller, Services
+from clawback.operations.caller import Caller, Quotas, Services
 from clawback.operations.crons import (
     create_cron,
     delete_cron,
@@ -39,7 +39,7 @@ from clawback.operations.sessions import list_sessions, take_over_session
 from clawback.operations.sources import create_source, delete_source, list_sources, update_source
 from clawback.operations.tokens import create_token, list_tokens, rotate_token
 
-__all__ = ["OPERATIONS", "Caller", "Services", "perform"]
+__all__ = ["OPERATIONS", "Caller", "Quotas", "Services", "perform"]
 
 Operation = Callable[[Services, Caller, Any], Awaitable[Any]]
 

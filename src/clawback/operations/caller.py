@@ -98,6 +98,14 @@ class Errands(Protocol):
         """Show the active event of a session."""
 
 
+class Quotas(Struct, frozen=True):
+    """How many of each kind a profile may have; 0 is no bound. The settings have the same names."""
+
+    max_crons: int = 1_000
+    max_sources: int = 500
+    max_tokens: int = 200
+
+
 class Services(Struct, frozen=True):
     """
     What the operations work with, handed over by the composition root.
@@ -124,7 +132,11 @@ class Services(Struct, frozen=True):
     refusals: Refusals
     errands: Errands
     dismiss: Callable[[Entry], Awaitable[None]]
+    quotas: Quotas = Quotas()
 
+
+MAX_PAGE = 1_000
+"""Of a list that is asked for in pages."""
 
 UNREADABLE = "its stored record cannot be read: it was damaged, or a newer server wrote it"
 
@@ -132,6 +144,40 @@ UNREADABLE = "its stored record cannot be read: it was damaged, or a newer serve
 def disabled(identifier: str, reason: str, **known: object) -> dict[str, Any]:
     """Build the entry, in a list, of what is there and does not work; it can be deleted by its id."""
     return {"id": identifier, **known, "disabled": True, "reason": reason}
+
+
+def check_quota(most: int, number: int, what: str, setting: str) -> None:
+    """
+    Check that a profile may have one more of a kind, of which it has a `number`.
+
+    Raises:
+        Rejected: it may not; the text has the setting.
+    """
+    if most and number >= most:
+        raise Rejected(
+            f"this profile has {number} {what}, and {most} are the most that it may have: delete one first, or have"
+            f" whoever runs the server raise {setting}"
+        )
+
+
+def page_of(identifiers: list[str], limit: int | None, after: str | None) -> list[str]:
+    """
+    Choose a page of a list by its ids: `limit` at most, those behind the one named in `after`; all where none is given.
+
+    Raises:
+        Rejected: the limit is none, or nothing in the list is called so.
+    """
+    if limit is not None and not 1 <= limit <= MAX_PAGE:
+        raise Rejected(f"limit refused, read {limit}: accepted is 1 to {MAX_PAGE}")
+    start = 0
+    if after is not None:
+        if after not in identifiers:
+            raise Rejected(
+                f"after refused, read {after[:80]!a}: accepted is the id of the last one of a page; it may have been"
+                " deleted since, then begin again without after"
+            )
+        start = identifiers.index(after) + 1
+    return identifiers[start : None if limit is None else start + limit]
 
 
 async def find_profile(services: Services, caller: Caller) -> Profile:

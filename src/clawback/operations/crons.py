@@ -1,5 +1,6 @@
 """Crons: made, changed, paused, run at once, listed, deleted."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +13,14 @@ from clawback.fabric.subjects import normalise_tag
 from clawback.model import Cron, Missed, Overlap, Priority, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.authors import check_order, choose_author, cron_is_whole, name_caller
-from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile
+from clawback.operations.caller import UNREADABLE, Caller, Services, check_quota, disabled, find_profile, page_of
 from clawback.schedules import find_zone, parse_expression, parse_zone
 
 MAX_LABEL_CHARACTERS = 200
 MAX_JITTER_SECONDS = 3600
+
+BREATH = 20
+"""Crons that are shown before others have their turn: each takes up to a millisecond."""
 
 log = logging.getLogger("clawback.operations")
 
@@ -30,6 +34,8 @@ async def create_cron(services: Services, caller: Caller, request: wire.CronCrea
         Unavailable: not known to be stored.
     """
     profile = await find_profile(services, caller)
+    there = len(services.registry.list_crons(caller.profile_id))
+    check_quota(services.quotas.max_crons, there, "crons", "max_crons")
     now = services.crons.now()
     zone = request.timezone or profile.timezone
     cron = Cron(
@@ -155,20 +161,34 @@ async def _find(services: Services, caller: Caller, cron_id: str) -> Cron:
     return cron
 
 
-async def list_crons(services: Services, caller: Caller, _request: wire.CronList) -> list[dict[str, Any]]:
-    """List the profile's crons, oldest first; at the end those that cannot be read, which are disabled."""
+async def list_crons(services: Services, caller: Caller, request: wire.CronList) -> list[dict[str, Any]]:
+    """
+    List the profile's crons, oldest first; at the end those that cannot be read, which are disabled.
+
+    Raises:
+        Rejected: there is no such page.
+    """
+    crons = {cron.id: cron for cron in services.registry.list_crons(caller.profile_id)}
+    unreadable = services.registry.unreadable_crons(caller.profile_id)
     listed = []
-    for cron in services.registry.list_crons(caller.profile_id):
-        try:
-            reason = None if cron.paused else services.crons.why_aside(cron)
-            listed.append(_answer(services, cron) if reason is None else disabled(cron.id, reason))
-        except Rejected as error:
-            listed.append(disabled(cron.id, str(error)))
-        except Exception:
-            # One record that meets a bug does not hide the others.
-            log.exception("cron %s cannot be shown", cron.id)
-            listed.append(disabled(cron.id, UNREADABLE))
-    return listed + [disabled(each, UNREADABLE) for each in services.registry.unreadable_crons(caller.profile_id)]
+    for number, cron_id in enumerate(page_of([*crons, *unreadable], request.limit, request.after), start=1):
+        cron = crons.get(cron_id)
+        listed.append(disabled(cron_id, UNREADABLE) if cron is None else _show(services, cron))
+        if number % BREATH == 0:
+            await asyncio.sleep(0)  # others are waiting
+    return listed
+
+
+def _show(services: Services, cron: Cron) -> dict[str, Any]:
+    try:
+        reason = None if cron.paused else services.crons.why_aside(cron)
+        return _answer(services, cron) if reason is None else disabled(cron.id, reason)
+    except Rejected as error:
+        return disabled(cron.id, str(error))
+    except Exception:
+        # One record that meets a bug does not hide the others.
+        log.exception("cron %s cannot be shown", cron.id)
+        return disabled(cron.id, UNREADABLE)
 
 
 async def delete_cron(services: Services, caller: Caller, request: wire.CronDelete) -> dict[str, Any]:

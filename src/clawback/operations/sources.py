@@ -15,7 +15,16 @@ from clawback.fabric.subjects import normalise_tag
 from clawback.model import Priority, Refusal, Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.authors import check_order, choose_author, name_caller
-from clawback.operations.caller import UNREADABLE, Caller, Services, disabled, find_profile, webhook_base_url
+from clawback.operations.caller import (
+    UNREADABLE,
+    Caller,
+    Services,
+    check_quota,
+    disabled,
+    find_profile,
+    page_of,
+    webhook_base_url,
+)
 
 log = logging.getLogger("clawback.operations")
 
@@ -50,6 +59,8 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         set_by=name_caller(caller),
     )
     profile = await find_profile(services, caller)
+    there = len(services.registry.list_sources(caller.profile_id))
+    check_quota(services.quotas.max_sources, there, "sources", "max_sources")
     await check_order(services, caller, source.tag)
     if secret is not None:
         source = msgspec.structs.replace(source, secrets=(_seal(services.vault, source, secret),))
@@ -68,18 +79,27 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
     return answer | {"secret": secret} if generate else answer
 
 
-async def list_sources(services: Services, caller: Caller, _request: wire.SourceList) -> list[dict[str, Any]]:
-    """List the profile's sources, oldest first; at the end those that cannot be read."""
+async def list_sources(services: Services, caller: Caller, request: wire.SourceList) -> list[dict[str, Any]]:
+    """
+    List the profile's sources, oldest first; at the end those that cannot be read.
+
+    Raises:
+        Rejected: there is no such page.
+    """
     base_url = webhook_base_url(services, await find_profile(services, caller))
     now = datetime.now(UTC)
+    sources = {source.id: source for source in services.registry.list_sources(caller.profile_id)}
+    unreadable = services.registry.unreadable_sources(caller.profile_id)
     listed = []
-    for source in services.registry.list_sources(caller.profile_id):
-        reason = _why_disabled(services.vault, source, now)
-        answer = _answer(source, base_url, now)
-        listed.append(answer if reason is None else answer | {"disabled": True, "reason": reason})
-    for source_id, slug in services.registry.unreadable_sources(caller.profile_id).items():
-        known = {} if slug is None else {"slug": slug, "url": f"{base_url}/{slug}"}
-        listed.append(disabled(source_id, UNREADABLE, **known))
+    for source_id in page_of([*sources, *unreadable], request.limit, request.after):
+        if (source := sources.get(source_id)) is not None:
+            reason = _why_disabled(services.vault, source, now)
+            answer = _answer(source, base_url, now)
+            listed.append(answer if reason is None else answer | {"disabled": True, "reason": reason})
+        else:
+            slug = unreadable[source_id]
+            known = {} if slug is None else {"slug": slug, "url": f"{base_url}/{slug}"}
+            listed.append(disabled(source_id, UNREADABLE, **known))
     return listed
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from clawback import wire
 from clawback.errors import Unauthorized
-from clawback.operations.caller import UNREADABLE, Caller, Services, disabled
+from clawback.operations.caller import UNREADABLE, Caller, Services, check_quota, disabled, page_of
 
 log = logging.getLogger("clawback.operations")
 
@@ -20,14 +20,21 @@ async def create_token(services: Services, caller: Caller, request: wire.TokenCr
         Unavailable: not known to be stored.
     """
     _require_live_token(services, caller)
+    there = len(services.registry.list_tokens(caller.profile_id))
+    check_quota(services.quotas.max_tokens, there, "tokens", "max_tokens")
     made = await services.tokens.create(caller.profile_id, request.label)
     return {"token": made.value, "id": made.record.id, "label": made.record.label}
 
 
-async def list_tokens(services: Services, caller: Caller, _request: wire.TokenList) -> list[dict[str, Any]]:
-    """List the profile's tokens, oldest first, without their values; at the end those that cannot be read."""
-    listed = [
-        {
+async def list_tokens(services: Services, caller: Caller, request: wire.TokenList) -> list[dict[str, Any]]:
+    """
+    List the profile's tokens, oldest first, without their values; at the end those that cannot be read.
+
+    Raises:
+        Rejected: there is no such page.
+    """
+    listed = {
+        record.id: {
             "id": record.id,
             "label": record.label,
             "lastSeen": last_seen,
@@ -35,9 +42,10 @@ async def list_tokens(services: Services, caller: Caller, _request: wire.TokenLi
             "current": record.id == caller.token_id,
         }
         for record, last_seen in await services.tokens.of_profile(caller.profile_id)
-    ]
-    unreadable = services.registry.unreadable_tokens(caller.profile_id)
-    return listed + [disabled(token_id, UNREADABLE, current=False) for token_id in unreadable]
+    }
+    for token_id in services.registry.unreadable_tokens(caller.profile_id):
+        listed[token_id] = disabled(token_id, UNREADABLE, current=False)
+    return [listed[token_id] for token_id in page_of([*listed], request.limit, request.after)]
 
 
 async def rotate_token(services: Services, caller: Caller, request: wire.TokenRotate) -> dict[str, Any]:

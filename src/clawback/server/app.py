@@ -43,7 +43,7 @@ from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.streams import Fabric
 from clawback.http.allowance import Allowance
 from clawback.model import Address, TokenRecord
-from clawback.operations import Caller, Services, perform
+from clawback.operations import Caller, Quotas, Services, perform
 from clawback.server.answering import Answering
 from clawback.server.guard import ConnectionLimits, Guard, allow_connections
 from clawback.server.protocols import GuardedHttp, GuardedWebSocket
@@ -232,6 +232,7 @@ async def open_application(
             refusals,
             errands,
             presence.dismiss,
+            Quotas(settings.max_crons, settings.max_sources, settings.max_tokens),
         )
         registry.on_token_revoked(bridge.revoke)
         feed, spool = _make_feed(fabric, registry), _open_spool(settings, events, registry)

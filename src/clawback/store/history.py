@@ -1,8 +1,8 @@
 """
-How events ended: a ring of the newest 200 records for each address, and one of what was dropped for each profile.
+How events ended, a ring for each address; what was dropped, one for each profile; what was skipped, one for each cron.
 
-A record is stored when an event ends, and again where more becomes known of it (a late ack); the newest of an event
-counts. Drops have a ring of their own, so that a noisy source cannot push the ends out.
+Each has the newest 200 records of 90 days, and none pushes out another's. A record is stored when an event ends, and
+again where more becomes known of it (a late ack); the newest of an event counts.
 """
 
 import logging
@@ -45,12 +45,21 @@ class History:
 
     async def record_drop(self, profile_id: str, record: HistoryRecord) -> None:
         """
-        Store what a profile's source dropped or a cron skipped.
+        Store what a profile's source dropped.
 
         Raises:
             Unavailable: not known to be stored.
         """
         await self._store(subjects.drop_subject(profile_id), record)
+
+    async def record_skip(self, profile_id: str, cron_id: str, record: HistoryRecord) -> None:
+        """
+        Store what a profile's cron skipped.
+
+        Raises:
+            Unavailable: not known to be stored.
+        """
+        await self._store(subjects.skip_subject(profile_id, cron_id), record)
 
     async def add_late_acks(self, address: Address, summaries: Mapping[str, str]) -> None:
         """
@@ -96,6 +105,7 @@ class History:
         stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
         if not _NEVER_QUEUED.isdisjoint(states):
             stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
+            stored += await self._fabric.get_many(_STREAM, subjects.skip_filter(profile_id))
         found = ((at, record) for at, record in _fold(stored) if record.state in states)
         return list(islice(((at, record) for at, record in found if before is None or at < before), limit))
 
@@ -108,6 +118,7 @@ class History:
         """
         stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
         stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
+        stored += await self._fabric.get_many(_STREAM, subjects.skip_filter(profile_id))
         stored.sort(key=lambda each: each.sequence)
         return [record for each in stored if (record := _read(each)) is not None and record.event_id == event_id]
 

@@ -4,6 +4,7 @@ What the config bucket holds: its records, how one revision of a key is read, an
 registry.py fills the copy and writes; what the records of profiles, sources, crons and tokens are stands in model.py.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
@@ -90,6 +91,16 @@ class Entry(NamedTuple):
     def is_there(self) -> bool:
         """Whether something is stored, readable or not."""
         return self.record is not None or self.unreadable
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether it says that its key is deleted, and nothing that somebody may still have to hear."""
+        return not self.is_there and not self.rotated
+
+
+def is_forgettable(headers: Mapping[str, str]) -> bool:
+    """Tell whether a revision says that its key is deleted, and nothing that somebody may still have to hear."""
+    return OPERATION_HEADER in headers and _REASON_HEADER not in headers
 
 
 class Copy:

@@ -19,12 +19,24 @@ from typing import TypeVar
 
 import msgspec
 
-from clawback.errors import Conflict, NotFound
+from clawback.errors import Conflict, NotFound, Unavailable
 from clawback.fabric import layout, subjects
 from clawback.fabric.jetstream import SEQUENCE_HEADER, BatchMessage, CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
-from clawback.store.records import DELETED, RESTORE, Copy, Entry, Install, KeyRecord, check_readable, decode, rotated
+from clawback.store.records import (
+    DELETED,
+    RESTORE,
+    Copy,
+    Entry,
+    Install,
+    KeyRecord,
+    check_readable,
+    decode,
+    is_forgettable,
+    rotated,
+)
+from clawback.telemetry import metrics
 
 DEFAULT_SHARDS = 8
 """Event streams of a new installation: they sync to disk in parallel. Fixed once it is made."""
@@ -34,6 +46,9 @@ _TOKENS = subjects.token_key("")
 _STREAM = f"KV_{layout.CONFIG_BUCKET}"
 _ALONE = {"Nats-Rollup": "sub"}
 """Deletes the revisions before: of a source nothing is kept that was replaced, since it may be a secret."""
+
+FORGOTTEN_AT_ONCE = 16
+"""Deleted keys whose last trace is removed at a time."""
 
 T = TypeVar("T")
 
@@ -50,6 +65,7 @@ class Registry:
         self._load_lock = asyncio.Lock()
         self._on_revoked: list[Callable[[str, str | None], None]] = []
         self._install: Install | None = None
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, fabric: Fabric, *, shards: int = DEFAULT_SHARDS) -> "Registry":
@@ -66,6 +82,9 @@ class Registry:
         await fabric.subscribe(subjects.CONFIG_CHANGES, registry._changed)
         fabric.on_reconnect(registry._load)
         await fabric.outlast_election(registry._load)
+        task = asyncio.create_task(registry._forget_deleted(), name="forget deleted keys")
+        registry._forgetting.add(task)
+        task.add_done_callback(registry._forgetting.discard)
         return registry
 
     @property
@@ -271,7 +290,11 @@ class Registry:
         await self._store(
             f"source {source_id} was changed by somebody else at the same moment: look at it again",
             _delete(key, current.sequence, DELETED | _ALONE),
-            *([_delete(slug_key, slug.sequence)] if slug is not None and slug.record == source_id else []),
+            *(
+                [_delete(slug_key, slug.sequence, DELETED | _ALONE)]
+                if slug is not None and slug.record == source_id
+                else []
+            ),
         )
         return True
 
@@ -386,7 +409,9 @@ class Registry:
             if edition is not None and isinstance(current.record, Cron) and current.record.edition != edition:
                 return False
             with contextlib.suppress(Conflict):  # it has just run
-                await self._store("the cron was changed at the same moment", _delete(key, current.sequence))
+                await self._store(
+                    "the cron was changed at the same moment", _delete(key, current.sequence, DELETED | _ALONE)
+                )
                 return True
 
     # --- sessions -------------------------------------------------------------------------------------------------
@@ -481,7 +506,7 @@ class Registry:
             Conflict: somebody else replaced it at the same moment.
             Unavailable: not known to be revoked.
         """
-        removal = await self._removal_of(profile_id, token_id, DELETED)
+        removal = await self._removal_of(profile_id, token_id, DELETED | _ALONE)
         if removal is None:
             return await self._revoke_rotated(profile_id, token_id)
         await self._store(f"token {token_id} was changed by somebody else at the same moment: look again", *removal)
@@ -603,6 +628,34 @@ class Registry:
         first = ack.sequence - len(messages) + 1
         for sequence, message in enumerate(messages, start=first):
             self._put(subjects.parse_config_subject(message.subject), sequence, message.headers, message.body)
+            if is_forgettable(message.headers):
+                self._forget_soon(message.subject, sequence)
+
+    def _forget_soon(self, subject: str, sequence: int) -> None:
+        """Remove what says that a key is deleted: every server has heard it, or reads all anew when it is back."""
+        task = asyncio.create_task(self._forget(subject, sequence), name="forget a deleted key")
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, subject: str, sequence: int) -> None:
+        try:
+            answer = await self._fabric.api(f"STREAM.PURGE.{_STREAM}", {"filter": subject, "seq": sequence + 1})
+        except Unavailable as silence:
+            answer = {"error": {"description": str(silence)}}
+        if error := answer.get("error"):
+            # The next start does it. Nothing is in it but that the key was deleted.
+            log.debug("what is deleted is not forgotten yet: %s", error.get("description"))
+
+    async def _forget_deleted(self) -> None:
+        """Remove what earlier versions and killed servers left of deleted keys."""
+        left = [(key, entry.sequence) for key, entry in self._copy.entries.items() if entry.is_forgettable]
+        for start in range(0, len(left), FORGOTTEN_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._forget(subjects.config_subject(key), sequence)
+                    for key, sequence in left[start : start + FORGOTTEN_AT_ONCE]
+                )
+            )
 
     async def _load(self) -> None:
         """Fill a new copy and put it in place of the old one, which may be of a store that is no more."""
@@ -639,6 +692,8 @@ class Registry:
             self._tell_if_revoked(key, before, entry)
 
     def _tell_if_revoked(self, key: str, before: Entry, after: Entry | None) -> None:
+        if isinstance(before.record, Source) and (after is None or not after.is_there):
+            metrics.forget_source(before.record.profile_id, before.record.id)
         was_open = isinstance(before.record, TokenRecord)
         if not key.startswith(_TOKENS) or not (was_open or before.rotated):
             return

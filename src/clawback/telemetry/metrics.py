@@ -110,6 +110,16 @@ QUEUE_UNLISTED = Gauge(
 DEAD_LETTERS = Gauge("clawback_dead_letters", "Dead letters that nobody has replayed or deleted.", ["profile"])
 
 
+def forget_source(profile_id: str, source_id: str) -> None:
+    """Forget what was counted of a source that is deleted: ids are never used again, and series cost memory."""
+    for metric in WEBHOOKS.collect():
+        for labels in {tuple(sorted(sample.labels.items())) for sample in metric.samples}:
+            known = dict(labels)
+            if (known["profile"], known["source"]) == (profile_id, source_id):
+                WEBHOOKS.remove(profile_id, source_id, known["outcome"])
+    webhooks.cache_clear()
+
+
 @lru_cache(maxsize=4096)
 def webhooks(profile_id: str, source_id: str, outcome: str) -> Counter:
     """Find a counter of WEBHOOKS by its labels, which takes prometheus_client ten times as long."""
