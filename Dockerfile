@@ -3,14 +3,19 @@
 
 FROM python:3.13.7-slim-trixie AS build
 WORKDIR /build
-RUN python -m venv /opt/clawback
-COPY requirements.lock ./
-RUN /opt/clawback/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+# What builds the package stays out of what runs it.
+RUN python -m venv /opt/clawback && python -m venv /opt/build
+COPY requirements.lock requirements-build.lock ./
+RUN /opt/clawback/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY .claude-plugin ./.claude-plugin
 COPY plugin ./plugin
 COPY src ./src
-RUN /opt/clawback/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+# docker build --build-arg COMMIT="$(git rev-parse HEAD)"
+ARG COMMIT=""
+RUN CLAWBACK_COMMIT="$COMMIT" /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /opt/clawback/bin/pip install --no-cache-dir --no-deps /dist/*.whl
 
 FROM python:3.13.7-slim-trixie
 # A volume that is new takes this directory's owner.

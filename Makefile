@@ -54,8 +54,9 @@ browser: $(VENV)/.ready-dev
 # Pins every dependency with its hashes; names no index, so any mirror serves.
 lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --group build -o requirements.lock
-	$(COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra traces -o requirements.lock
+	$(COMPILE_ONLY) --group build -o requirements-build.lock
+	$(COMPILE) --extra traces --group build --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 	$(COMPILE_ONLY) requirements-fuzz.in -o requirements-fuzz.lock
 
 COMPILE_ONLY := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
@@ -72,8 +73,9 @@ $(VENV)/bin/python:
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 # --no-build-isolation: the build backend is pinned in the lock like everything else.
-$(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.ready: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --require-hashes -r requirements-build.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

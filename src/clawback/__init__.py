@@ -1,3 +1,3 @@
 """Clawback: a self-hosted event fabric for coding agents."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

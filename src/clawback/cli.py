@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clawback import __version__
+from clawback.build import describe
 from clawback.errors import ClawbackError, ConfigError, Unavailable
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _build_parser() -> argparse.ArgumentParser:
         prog="clawback",
         description="Every event reaches the right Claude Code session, one at a time, acknowledged.",
     )
-    parser.add_argument("--version", action="version", version=f"clawback {__version__}")
+    parser.add_argument("--version", action="version", version=f"clawback {describe()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     add, add_settings = _add, _add_settings

@@ -48,8 +48,17 @@ class Server:
     whatever is left of it; a fixture calls it, so that a test that fails leaves nothing behind.
     """
 
-    def __init__(self, home: Path, *, nats: Natsd | None = None, replicas: int = 1, runner: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        nats: Natsd | None = None,
+        replicas: int = 1,
+        runner: Sequence[str] = (),
+        program: Path = CLAWBACK,
+    ) -> None:
         self.home = home
+        self._program = program
         self._runner = runner
         self._nats = nats
         self._settings = (
@@ -107,7 +116,7 @@ class Server:
     def launch(self, *arguments: str, **extra: str) -> None:
         """Start it, and return at once."""
         self._starts += 1
-        serve = [CLAWBACK, "serve", "--data-dir", self.data_dir, "--port", str(self.port)]
+        serve = [self._program, "serve", "--data-dir", self.data_dir, "--port", str(self.port)]
         command = [*self._runner, *serve, *arguments]
         with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
             self.process = subprocess.Popen(

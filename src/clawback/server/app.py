@@ -508,7 +508,13 @@ async def _open_traces(settings: ServerSettings) -> AsyncIterator["Traces | None
     traces = None
     if settings.trace_endpoint is not None:
         # Not before somebody wants it: it takes some 0.15 s and 8 MB.
-        from clawback.telemetry.tracing import open_traces  # noqa: PLC0415
+        try:
+            from clawback.telemetry.tracing import open_traces  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"traces need OpenTelemetry ({error.name} is not installed): install clawback[traces], or unset"
+                " OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+            ) from error
 
         traces = open_traces(settings.trace_endpoint)
     try:

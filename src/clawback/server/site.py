@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 from clawback import __version__
 from clawback.api.description import build_openapi_config
 from clawback.api.requests import MAX_BODY_BYTES, find_words
+from clawback.build import commit
 from clawback.fabric.streams import Fabric
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.store.damage import Damage
@@ -41,7 +42,7 @@ def build_site(
 
     @get("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
-        return {"status": "ok", "version": __version__}
+        return {"status": "ok", "version": __version__, "commit": commit()}
 
     @get(
         "/readyz",

@@ -4,6 +4,12 @@ from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from clawback import __version__
+from clawback.build import commit
+
+BUILD = Gauge("clawback_build_info", "Always 1; the labels name the build.", ["version", "commit"])
+BUILD.labels(__version__, commit()).set(1)
+
 WEBHOOKS = Counter(
     "clawback_webhooks_total",
     "Webhook requests by what became of them: queued, spooled, dropped, duplicate, challenge, refused, rate_limited,"
