@@ -301,6 +301,7 @@ class Held(Record, frozen=True):
     ends of its session in a row, `failures` the deliveries that the session could not take. `seen_at` is when the
     session proved that its model has the current attempt (Unix seconds; 0: not yet). `returns_at` is set once the
     session has put the event off: then (Unix seconds) it goes back into its line, whatever crashes meanwhile.
+    `ends_as` is set once it is being set aside: the reason of its dead letter, which is finished before anything else.
     """
 
     event_id: str
@@ -315,6 +316,7 @@ class Held(Record, frozen=True):
     failures: int = 0
     seen_at: float = 0.0
     returns_at: float | None = None
+    ends_as: str | None = None
 
     @property
     def state(self) -> EventState:
@@ -343,7 +345,8 @@ class HistoryRecord(Record, frozen=True):
 
     `duration_ms` runs from the last delivery to the end. `seen_at` is when that delivery was known to have reached the
     model, None where it was not. `created_at` is when the event was accepted; older records
-    have none.
+    have none. Of an event that was put back, `sequence` was its place in its stream, and `returns_at` is when it is
+    back (Unix seconds).
     """
 
     event_id: str
@@ -361,6 +364,8 @@ class HistoryRecord(Record, frozen=True):
     reason: str | None = None
     created_at: datetime | None = None
     seen_at: datetime | None = None
+    sequence: int = 0
+    returns_at: float | None = None
 
 
 class Refusal(Record, frozen=True):

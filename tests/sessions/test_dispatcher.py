@@ -9,7 +9,8 @@ import pytest
 from clawback import wire
 from clawback.fabric import subjects
 from clawback.model import Address, Event, EventState, Origin, Priority, new_id, random_id
-from clawback.sessions.dispatcher import Dispatcher, settle_kept_acks
+from clawback.sessions.dispatcher import Dispatcher
+from clawback.sessions.ending import settle_kept_acks
 from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.ledger import Ledger

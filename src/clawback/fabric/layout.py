@@ -26,6 +26,9 @@ MAX_CONSUMERS = 100_000
 REFUSED_BYTES = 32 * 1024 * 1024
 """Some 100,000 of what was refused; full, the oldest go."""
 
+END_WINDOW_SECONDS = 600
+"""How long a second end of one turn is refused by its message id; an ack of what is older looks at the stream first."""
+
 LEADER_SECONDS = 1.0
 """How long the leader of a stream may take to say that it is there."""
 
@@ -75,6 +78,8 @@ _KEPT: tuple[dict[str, Any], ...] = (
         "subjects": ["hist.>", "drop.>"],
         "max_msgs_per_subject": 200,
         "max_age": 90 * DAY_NS,
+        # The message id of a record is the turn that it ends: the first to be stored decides (docs/adr/0023).
+        "duplicate_window": END_WINDOW_SECONDS * SECOND_NS,
     },
     {
         "name": "DEAD",

@@ -5,6 +5,7 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     wake.<shard>.<profile>.<tag>.<line>.<maker>   that it is stored, and what it is; without its body
     stack.<profile>.<tag>                         what a session holds: its active and suspended events
     hist.<profile>.<tag>                          how events ended, a ring for each address
+    hist.<profile>.<tag>.back                     which were put back into their lines, another ring
     drop.<profile>                                what was dropped, a ring for each profile
     drop.<profile>.<cron>                         what was skipped, a ring for each cron
     dead.<profile>.<tag>.<reason>.<event>         dead letters
@@ -235,6 +236,11 @@ def stack_filter(profile_id: str) -> str:
 def history_subject(address: Address) -> str:
     """Name the ring of how an address's events ended."""
     return f"hist.{address.profile_id}.{tag_token(address.tag)}"
+
+
+def put_back_subject(address: Address) -> str:
+    """Name the ring of an address's events that were put back into their lines; no history has them."""
+    return f"{history_subject(address)}.back"
 
 
 def history_filter(profile_id: str) -> str:

@@ -51,7 +51,8 @@ from clawback.server.request_log import RequestLog
 from clawback.server.scrape import Scrape, build_metrics
 from clawback.server.site import build_site
 from clawback.server.welcome import find_container, next_steps
-from clawback.sessions.dispatcher import Client, Dispatcher, settle_kept_acks
+from clawback.sessions.dispatcher import Client, Dispatcher
+from clawback.sessions.ending import Ending, Finisher, settle_kept_acks
 from clawback.sessions.errands import Errands
 from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
@@ -60,7 +61,7 @@ from clawback.sessions.socket import Bridge, Connection
 from clawback.sessions.withdrawal import withdraw_source
 from clawback.settings import Network, ServerSettings
 from clawback.store.damage import Damage
-from clawback.store.events import DEFERRED, EventStore
+from clawback.store.events import DEFERRED, PROMISED_END, PROMISED_REPLAY, EventStore
 from clawback.store.feed import Feed
 from clawback.store.github_accounts import GithubAccounts
 from clawback.store.history import History
@@ -247,7 +248,7 @@ async def open_application(
             traces=traces,
             limits=Limits(body_bytes=settings.max_body_bytes, held_bytes=settings.max_held_bytes),
         )
-        relay = await _open_relay(fabric, events, crons)
+        relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks))
         background |= {
             _keep_running("read the ledger", ledger.keep_reading([subjects.event_stream(k) for k in range(shards)])),
             _keep_running("renew leases", presence.renew()),
@@ -359,9 +360,11 @@ async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:
     return vault
 
 
-async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons) -> Relay:
+async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons, finisher: Finisher) -> Relay:
     relay = Relay(fabric, crons.aside)
     relay.on_due(DEFERRED, events.take_back)
+    relay.on_due(PROMISED_REPLAY, events.finish_replay)
+    relay.on_due(PROMISED_END, finisher.finish)
     relay.on_due(CRON, crons.fire)
     await relay.open()
     await crons.open()

@@ -18,7 +18,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import structs
@@ -33,14 +32,14 @@ from clawback.model import (
     Event,
     EventState,
     Held,
-    HistoryRecord,
     Priority,
     random_id,
 )
 from clawback.sessions import lane as rules
-from clawback.sessions.attempts import Attempts, ending_span, log_end, worked_ms
+from clawback.sessions.attempts import Attempts
+from clawback.sessions.ending import Ending, end_record
 from clawback.sessions.showing import show_event
-from clawback.store.events import EVENT_HEADER, EventStore, decode_event
+from clawback.store.events import EVENT_HEADER, EventStore, decode_event, turn_of
 from clawback.store.history import History
 from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled
 from clawback.store.stacks import Stacks, Tenure
@@ -104,6 +103,7 @@ class Dispatcher:
         self._tenure = Tenure(stacks, address, f"{server_id}.{client.id}.{random_id(8)}")
         self._events = events
         self._history = history
+        self._ending = Ending(lines, events, history, insist=self._insist)
         self._default_seconds = default_seconds
         self._attempts = Attempts(address, subjects.event_stream(lines.shard(address)), client.id, traces)
         self._manners = rules.NAMED if client.names_events else rules.UNNAMED
@@ -118,12 +118,13 @@ class Dispatcher:
         self._settled: dict[str, list[asyncio.Future[bool]]] = {}
         self._reasons: dict[str, str] = {}
         # What has ended, and is confirmed only after what that lets out.
-        self._confirm_later: list[str] = []
+        self._confirm_later: list[tuple[str, bool]] = []
         # What is asked of the lane, in the order of the inbox, until it is answered.
         self._wishes: list[asyncio.Future[None]] = []
         # What is known of held events: how they came, what they are, and their bodies until they are sent.
         self._pulled: dict[str, Pulled] = {}
         self._known: dict[str, Event] = {}
+        self._turns: dict[str, str] = {}
         self._bodies: dict[str, bytes] = {}
         # Wall time when this began, going on at the monotonic clock's pace: a clock that jumps times nothing out.
         self._epoch = time.time() - time.monotonic()
@@ -281,10 +282,16 @@ class Dispatcher:
     async def _restore(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
         restored = await self._insist(self._tenure.begin)
-        for _, stored in restored:
+        for held, stored in restored:
             event, body = decode_event(stored.headers, stored.data)
             self._known[event.id], self._bodies[event.id] = event, body
-        self._lane = rules.Lane((held for held, _ in restored), client_holds, self._manners)
+            self._turns[event.id] = turn_of(stored.headers, event)
+            if held.ends_as is not None:
+                # Its dead letter may be there already.
+                state = EventState.TIMED_OUT if held.ends_as == rules.TIMED_OUT else EventState.DEAD
+                await self._confirm_end(held, state, held.ends_as)
+        entries = [held for held, _ in restored if held.ends_as is None]
+        self._lane = rules.Lane(entries, client_holds, self._manners)
 
     async def _begin(self, client_holds: frozenset[str]) -> None:
         await self._restore(client_holds)
@@ -367,7 +374,8 @@ class Dispatcher:
             await self._go_through(happened)
         finally:
             while self._confirm_later:
-                await self._answer(self._confirm_later.pop(0), settled=True)
+                event_id, settled = self._confirm_later.pop(0)
+                await self._answer(event_id, settled=settled)
 
     async def _go_through(self, happened: rules.Input) -> None:
         is_wish = isinstance(happened, rules.Deferred | rules.Extended | rules.Failed | rules.Seen)
@@ -412,8 +420,6 @@ class Dispatcher:
             case rules.PutBack(held):
                 return await self._put_back(held)
             case rules.SetAside(held, reason):
-                # What another works on is not set aside: the write finds out.
-                await self._store()
                 timed_out = reason == rules.TIMED_OUT
                 outcome = await self._end(held, EventState.TIMED_OUT if timed_out else EventState.DEAD, reason)
                 if self._client.names_events:
@@ -440,9 +446,20 @@ class Dispatcher:
             except BadPayload as error:
                 await self._discard(pulled, error)
                 continue
+            if await self._has_ended(event, pulled):
+                continue
             self._pulled[event.id], self._known[event.id], self._bodies[event.id] = pulled, event, body
+            self._turns[event.id] = turn_of(pulled.headers, event)
             allowed = event.allowed_seconds or self._default_seconds()
             return rules.Offered(priority, event.id, pulled.sequence, allowed, event.attempts)
+
+    async def _has_ended(self, event: Event, pulled: Pulled) -> bool:
+        """Take out of its line what came back there, or was replayed, and has ended already."""
+        turn = turn_of(pulled.headers, event)
+        if not await self._insist(lambda: self._events.has_ended(self._address, event, turn)):
+            return False
+        await self._insist(lambda: self._lines.acknowledge(self._address, pulled.sequence, pulled))
+        return True
 
     async def _discard(self, pulled: Pulled, error: BadPayload) -> None:
         """Set aside what is no event of ours (somebody published to the subject by hand), so that the line goes on."""
@@ -478,8 +495,8 @@ class Dispatcher:
                     await self._stopping.wait()
             wait = min(wait * 2, longest)
 
-    async def _store(self) -> None:
-        stack = list(self._lane.stack)
+    async def _store(self, stack: list[Held] | None = None) -> None:
+        stack = list(self._lane.stack) if stack is None else stack
         await self._insist(lambda: self._tenure.store(stack))
 
     async def _deliver(self, held: Held) -> rules.Input | None:
@@ -503,66 +520,80 @@ class Dispatcher:
         return None
 
     async def _end(self, held: Held, state: EventState, reason: str | None = None) -> rules.Input:
-        event = self._known[held.event_id]
-        with self._attempts.ending(event, held, state) as span:
-            record = await self._confirm_end(event, held, state, reason)
-        if record is None:
-            self._attempts.end(held, "ended_elsewhere")
-            await self._answer(held.event_id, settled=True)
-            return rules.Settled(held.event_id)
-        metrics.ENDED.labels(self._address.profile_id, state.value).inc()
-        if state is EventState.ACKED:
-            metrics.WORKED.observe(record.duration_ms / 1000)
-        self._attempts.end(held, state.value, reason, span)
+        settled = await self._confirm_end(held, state, reason)
         if self._lane.is_full:
-            self._confirm_later.append(held.event_id)
+            self._confirm_later.append((held.event_id, settled))
         else:
-            await self._answer(held.event_id, settled=True)
+            await self._answer(held.event_id, settled=settled)
         return rules.Settled(held.event_id)
 
-    async def _confirm_end(
-        self, event: Event, held: Held, state: EventState, reason: str | None
-    ) -> HistoryRecord | None:
-        """End an event in JetStream and return its record; None where a former holder has acked it."""
-        summary = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
-        if reason is not None:
-            body = await self._body(held)
-            if body is None:
-                # That is how it ended, and what the history says.
-                self._forget(held)
-                return None
-            tried = structs.replace(event, attempts=held.attempt)
-            await self._insist(lambda: self._events.bury(self._address, tried, body, reason=reason))
-        summary = summary or self._reasons.get(held.event_id, "")
+    async def _confirm_end(self, held: Held, state: EventState, reason: str | None) -> bool:
+        """End an event in JetStream and tell of it; whether it was acked, here or elsewhere."""
+        event, turn = self._known[held.event_id], self._turns[held.event_id]
+        pulled = self._pulled.get(held.event_id)
+        acked = next((ack.summary for ack in self._acks.get(held.event_id, ())), "")
+        summary = acked or self._reasons.get(held.event_id, "")
         record = end_record(event, held, state, tag=self._address.tag, summary=summary, reason=reason)
-        await self._insist(lambda: self._history.record(self._address, record))
-        await self._acknowledge(held)
-        return record
+        with self._attempts.ending(event, held, state) as span:
+            if reason is None:
+                decided = await self._ending.end(self._address, event, held, record, turn=turn, pulled=pulled)
+            else:
+                decided = await self._ending.set_aside(
+                    self._address,
+                    event,
+                    held,
+                    record,
+                    turn=turn,
+                    pulled=pulled,
+                    intend=lambda: self._intend(held, reason),
+                )
+        self._forget(held)
+        if decided is None:
+            self._attempts.end(held, "ended_elsewhere")
+            acked_well = await self._was_acked(event)
+        else:
+            acked_well = decided.state is EventState.ACKED
+            metrics.ENDED.labels(self._address.profile_id, decided.state.value).inc()
+            if acked_well:
+                metrics.WORKED.observe(decided.duration_ms / 1000)
+            self._attempts.end(held, decided.state.value, decided.reason, span)
+        if not acked_well:
+            # An ack that came too late for it is no end, and what it says is kept.
+            await self._note_late_ack(held.event_id)
+        return acked_well
+
+    async def _intend(self, held: Held, reason: str) -> None:
+        """
+        Store that an event is being set aside: whoever finds it in the stack finishes that, and delivers no more.
+
+        What another works on is not set aside: the write finds out.
+        """
+        if held.ends_as is None:
+            stack = [
+                structs.replace(each, ends_as=reason) if each.event_id == held.event_id else each
+                for each in self._lane.stack
+            ]
+            await self._store(stack)
+
+    async def _was_acked(self, event: Event) -> bool:
+        """Tell whether an event that somebody else has ended was acked."""
+        records = await self._insist(lambda: self._history.of_event(self._address.profile_id, event.id))
+        return not records or records[-1].state is EventState.ACKED
 
     async def _put_back(self, held: Held) -> rules.Input:
         # First the intention: whoever finds the event in the stack after a crash puts it back, and delivers it no more.
         await self._store()
-        event = structs.replace(self._known[held.event_id], attempts=held.attempt)
-        body = await self._body(held)
-        if body is None:
-            self._forget(held)
-            self._attempts.end(held, "ended_elsewhere")
-            return rules.Settled(held.event_id)
-        assert held.returns_at is not None, "the lane says when"
-        at = datetime.fromtimestamp(held.returns_at, UTC) if held.returns_at > self._now() else None
-        await self._insist(lambda: self._events.put_back(self._address, event, body, sequence=held.sequence, at=at))
-        await self._acknowledge(held)
-        self._attempts.end(held, "deferred")
+        event, turn = self._known[held.event_id], self._turns[held.event_id]
+        pulled = self._pulled.get(held.event_id)
+        record = end_record(event, held, EventState.QUEUED, tag=self._address.tag)
+        decided = await self._ending.end(self._address, event, held, record, turn=turn, pulled=pulled)
+        self._forget(held)
+        is_back = decided is not None and decided.state is EventState.QUEUED
+        self._attempts.end(held, "deferred" if is_back else "ended_elsewhere")
         return rules.Settled(held.event_id)
 
-    async def _acknowledge(self, held: Held) -> None:
-        event, pulled = self._known[held.event_id], self._pulled.get(held.event_id)
-        await self._insist(lambda: self._events.may_end(self._address, event))
-        await self._insist(lambda: self._lines.acknowledge(self._address, held.sequence, pulled))
-        self._forget(held)
-
     def _forget(self, held: Held) -> None:
-        for known in (self._known, self._bodies, self._pulled, self._reasons):
+        for known in (self._known, self._turns, self._bodies, self._pulled, self._reasons):
             known.pop(held.event_id, None)
 
     async def _body(self, held: Held) -> bytes | None:
@@ -591,69 +622,3 @@ class Dispatcher:
         for ack in self._acks.pop(event_id, ()):
             if ack.request_id is not None:
                 await self._client.send(wire.Response(ack.request_id, {"eventId": event_id, "settled": settled}))
-
-
-async def settle_kept_acks(
-    address: Address,
-    acks: Iterable[wire.SettledAck],
-    *,
-    lines: Lines,
-    stacks: Stacks,
-    events: EventStore,
-    history: History,
-    traces: "Traces | None" = None,
-) -> set[str]:
-    """
-    End what a client finished on an earlier connection, whoever holds the session now, and say which events ended so.
-
-    What ended before stays as it is, and is not among them.
-
-    An ack of an event that has timed out meanwhile is recorded against it.
-
-    Raises:
-        Unavailable: not all is confirmed; doing it again does no harm.
-    """
-    summaries = {ack.event_id: ack.summary for ack in acks}
-    ended: set[str] = set()
-    if not summaries:
-        return ended
-    for held, stored in await stacks.restore(address):
-        if held.event_id in summaries:
-            event, _ = decode_event(stored.headers, stored.data)
-            summary = summaries.pop(held.event_id)
-            record = end_record(event, held, EventState.ACKED, tag=address.tag, summary=summary)
-            stream = subjects.event_stream(lines.shard(address))
-            with ending_span(traces, stream, address, event, held, EventState.ACKED) as span:
-                await history.record(address, record)
-                await events.may_end(address, event)
-                await lines.acknowledge(address, held.sequence, None)
-            log_end(address, held, EventState.ACKED.value, None, span)
-            metrics.ENDED.labels(address.profile_id, EventState.ACKED.value).inc()
-            ended.add(held.event_id)
-    if summaries:
-        await history.add_late_acks(address, summaries)
-    return ended
-
-
-def end_record(
-    event: Event, held: Held, state: EventState, *, tag: str | None, summary: str = "", reason: str | None = None
-) -> HistoryRecord:
-    """Build the history record of an event that ends now; pure but for the clock."""
-    now = datetime.now(UTC)
-    return HistoryRecord(
-        event_id=event.id,
-        source=event.origin.value,
-        state=state,
-        completed_at=now,
-        path=event.path or event.cron_id or "",
-        skill=event.skill or "",
-        event_type=event.event_type or "",
-        summary=summary,
-        duration_ms=worked_ms(held, now),
-        timed_out=state is EventState.TIMED_OUT,
-        attempts=held.attempt,
-        session_tag=tag,
-        reason=reason,
-        created_at=event.created_at,
-        seen_at=datetime.fromtimestamp(held.seen_at, UTC) if held.seen_at else None,
-    )

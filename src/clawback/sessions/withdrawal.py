@@ -7,7 +7,7 @@ from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
 from clawback.model import Address, Event, EventState, Held
 from clawback.sessions.attempts import ending_span
-from clawback.sessions.dispatcher import end_record
+from clawback.sessions.ending import end_record
 from clawback.store.events import EventStore, decode_event
 from clawback.store.history import History
 from clawback.store.lines import Lines

@@ -13,12 +13,12 @@ import contextlib
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from clawback.errors import BadPayload, StoreFull, TooLarge, Unavailable
+from clawback.errors import BadPayload, Conflict, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
 from clawback.fabric.streams import Fabric
@@ -59,7 +59,28 @@ LINE_HEADER = "Clawback-Line"
 """The subject to which a deferred event returns."""
 
 RETURN_ID_HEADER = "Clawback-Return-Id"
-"""The message id with which it does."""
+"""The message id with which it does, and its turn's name from then on."""
+
+SURE_SECONDS = 3600.0
+"""For so long a stream knows the message ids of what it has: half of its window. Afterwards one looks."""
+
+SINCE_HEADER = "Clawback-Since"
+"""When something may have been stored in a line for the first time."""
+
+PROMISED_END = "end"
+"""What ends of held events are called among what is to be done later."""
+
+STACK_HEADER = "Clawback-Stack"
+"""Whose stack says how."""
+
+PROMISED_REPLAY = "replay"
+"""What replays are called there."""
+
+REPLAY_ID_HEADER = "Clawback-Replay-Id"
+"""The id of the event that a replay makes."""
+
+PROMISE_DELAY = timedelta(seconds=10)
+"""Whoever promised something is done with it by then, or was killed."""
 
 UNREADABLE = "unreadable"
 """The reason of a dead letter that is no event."""
@@ -227,18 +248,83 @@ class EventStore:
         Raises:
             Unavailable: not known to be stored; the original must stay.
         """
-        stored = await self._fabric.get(self._stream(address), sequence=sequence)
+        stream = self._stream(address)
+        stored = await self._fabric.get(stream, sequence=sequence)
         if stored is None:
             return
-        event, data = await self._pack(event, body)
-        headers = _build_headers(event)
         # The same id on both ways: a server that died in between may have taken the other one.
-        message_id = f"{event.id}:again:{sequence}"
+        return_id = self.return_id(event.id, sequence)
+        event, data = await self._pack(event, body)
+        headers = _build_headers(event) | {RETURN_ID_HEADER: return_id}
+        if await self._came_back(address, return_id, stored.subject, first=sequence + 1, since=stored.time):
+            return
         if at is None:
-            await self._return(address.profile_id, stored.subject, data, headers, message_id)
+            await self._return(address.profile_id, stored.subject, data, headers, return_id)
         else:
-            ticket = {LINE_HEADER: stored.subject, RETURN_ID_HEADER: message_id}
+            ticket = {LINE_HEADER: stored.subject, SINCE_HEADER: at.isoformat()}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
+
+    @staticmethod
+    def return_id(event_id: str, sequence: int) -> str:
+        """Name the turn of an event that was put back from a place in its stream."""
+        return f"{event_id}_again_{sequence}"
+
+    async def _came_back(self, address: Address, turn: str, line: str, *, first: int, since: datetime) -> bool:
+        """
+        Tell whether a turn of an event was stored in its line before, which the window of message ids may not know.
+
+        It has ended, and its stream has restarted, or it waits there for longer than the window lasts.
+        """
+        if await self._ledger.seen(address.profile_id, turn):
+            return True
+        if (datetime.now(UTC) - since).total_seconds() < SURE_SECONDS:
+            return False
+        async for stored in self._fabric.walk(self._stream(address), line, first=first):
+            with contextlib.suppress(BadPayload):
+                if turn_of(stored.headers, decode_event_header(stored.headers)) == turn:
+                    return True
+        return False
+
+    async def has_ended(self, address: Address, event: Event, turn: str) -> bool:
+        """
+        Tell whether a turn that is still in its line has ended: somebody was cut short, or acked what he had put back.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        # What came in by itself is in the ledger from the beginning.
+        comes_again = turn != event.id or event.replay is not None
+        return comes_again and await self._ledger.seen(address.profile_id, turn)
+
+    async def end_put_back(self, address: Address, event_id: str, return_id: str) -> None:
+        """
+        End the turn of an event that was put back, wherever it waits; it is not given out from then on.
+
+        Raises:
+            Unavailable: not known to be done; doing it again does no harm.
+        """
+        await self._ledger.written(address.profile_id, return_id)
+        await self.forget_deferred(address.profile_id, event_id)
+
+    async def promise_end(self, address: Address, event_id: str) -> None:
+        """
+        Have whichever server is there finish the end of a held event in a moment, in case that this one does not.
+
+        Raises:
+            Unavailable: not known to be promised.
+        """
+        at = datetime.now(UTC) + PROMISE_DELAY
+        ticket = {STACK_HEADER: subjects.stack_subject(address)}
+        await arm(self._fabric, PROMISED_END, address.profile_id, event_id, at, b"", ticket)
+
+    async def keep_promise(self, address: Address, event_id: str) -> None:
+        """
+        Note that the end of an event was finished.
+
+        Raises:
+            Unavailable: not known to be noted; another server finds out.
+        """
+        await disarm(self._fabric, PROMISED_END, address.profile_id, event_id)
 
     async def waiting_of_cron(self, profile_id: str, cron_id: str) -> set[str]:
         """
@@ -296,10 +382,13 @@ class EventStore:
         event = decode_event_header(due.headers)
         try:
             line, message_id = due.headers[LINE_HEADER], due.headers[RETURN_ID_HEADER]
-            subjects.parse_event_subject(line)
+            address = subjects.parse_event_subject(line).address
         except (KeyError, ValueError):
             raise BadPayload("it does not say which line it belongs to") from None
-        headers = {EVENT_HEADER: due.headers[EVENT_HEADER]}
+        # It was given before, and has ended since: a restarted NATS would take it for new.
+        if await self._came_back(address, message_id, line, first=1, since=_since(due.headers)):
+            return
+        headers = {EVENT_HEADER: due.headers[EVENT_HEADER], RETURN_ID_HEADER: message_id}
         if event.traceparent is not None:
             headers[traceparent.HEADER] = event.traceparent
         await self._return(due.profile_id, line, due.data, headers, message_id)
@@ -318,15 +407,17 @@ class EventStore:
         await self._wake(line, headers)
         await self._ledger.written(profile_id, name)
 
-    async def may_end(self, address: Address, event: Event) -> None:
+    async def may_end(self, address: Address, event: Event, turn: str | None = None) -> None:
         """
-        Return when an event can leave its stream without its delivery id being forgotten with it.
+        Return when a turn of an event can leave its stream without being forgotten with it, and its delivery id.
 
         Raises:
             Unavailable: not yet, as NATS does not take the ledger's entry.
         """
         if event.delivery_id is not None:
             await self._ledger.written(address.profile_id, event.id)
+        if event.replay is not None or turn not in (None, event.id):
+            await self._ledger.written(address.profile_id, turn or event.id)
 
     async def bury(self, address: Address, event: Event, body: bytes, *, reason: str) -> None:
         """
@@ -366,26 +457,63 @@ class EventStore:
             QueueFull: its line holds as many events of its maker as it may; the dead letter stays.
             Unavailable: not known to be done; again, with the same id, does no harm.
         """
-        address = subjects.parse_dead_subject(dead.subject).address
+        address, _, event_id = subjects.parse_dead_subject(dead.subject)
         event = decode_event_header(dead.headers)
+        since = await self._promise_replay(address.profile_id, event_id, new_id, now)
         again = msgspec.structs.replace(event, id=new_id, replay=event.id, created_at=now, attempts=0, traceparent=None)
-        if self._traces is None:
-            await self._publish_replay(address, again, dead)
-        else:
-            with self._traces.publishing(
-                self._stream(address), address, again, size=len(dead.data), replays=event.traceparent
-            ) as span:
-                again = msgspec.structs.replace(again, traceparent=span.traceparent)
-                await self._publish_replay(address, again, dead)
+        line = self._replay_line(address, again)
+        if not await self._came_back(address, new_id, line, first=1, since=since):
+            if self._traces is None:
+                await self._publish_replay(line, again, dead)
+            else:
+                with self._traces.publishing(
+                    self._stream(address), address, again, size=len(dead.data), replays=event.traceparent
+                ) as span:
+                    again = msgspec.structs.replace(again, traceparent=span.traceparent)
+                    await self._publish_replay(line, again, dead)
         await self._fabric.delete(DEAD_STREAM, dead.sequence)
+        await disarm(self._fabric, PROMISED_REPLAY, address.profile_id, event_id)
 
-    async def _publish_replay(self, address: Address, again: Event, dead: Stored) -> None:
+    async def finish_replay(self, due: Due) -> None:
+        """
+        Finish a replay whose server was cut short; for the relay.
+
+        Raises:
+            BadPayload: it is none.
+            QueueFull: its line is full.
+            Unavailable: not known to be done; doing it again does no harm.
+        """
+        new_id = due.headers.get(REPLAY_ID_HEADER, "")
+        if not subjects.is_id(new_id):
+            raise BadPayload("it does not say which event the replay makes")
+        dead = await self.find_dead(due.profile_id, due.name)
+        if dead is not None:
+            await self.replay(dead, new_id, datetime.now(UTC))
+
+    async def _promise_replay(self, profile_id: str, event_id: str, new_id: str, now: datetime) -> datetime:
+        """Have a replay finished by whichever server is there; says when that was promised first."""
+        for subject in (
+            subjects.later_subject(PROMISED_REPLAY, profile_id, event_id),
+            subjects.due_subject(PROMISED_REPLAY, profile_id, event_id),
+        ):
+            if (promised := await self._fabric.get(LATER_STREAM, subject=subject)) is not None:
+                return _since(promised.headers)
+        ticket = {REPLAY_ID_HEADER: new_id, SINCE_HEADER: now.isoformat()}
+        with contextlib.suppress(Conflict):  # somebody replays it at this moment
+            await arm(
+                self._fabric, PROMISED_REPLAY, profile_id, event_id, now + PROMISE_DELAY, b"", ticket, replace=False
+            )
+        return now
+
+    def _replay_line(self, address: Address, again: Event) -> str:
         shard = subjects.shard_of(address.profile_id, self._shard_count)
-        subject = subjects.event_subject(shard, address, again.priority, _maker_of(again))
+        return subjects.event_subject(shard, address, again.priority, _maker_of(again))
+
+    async def _publish_replay(self, line: str, again: Event, dead: Stored) -> None:
         headers = _build_headers(again)
         message_id = f"{again.replay}:replay:{dead.sequence}"
-        await self._fabric.publish(subject, dead.data, message_id=message_id, headers=headers)
-        await self._wake(subject, headers)
+        await self._fabric.publish(line, dead.data, message_id=message_id, headers=headers)
+        await self._wake(line, headers)
 
     async def _wake(self, subject: str, headers: Mapping[str, str]) -> None:
         await self._wake_ups.tell(subject, headers[EVENT_HEADER].encode())
@@ -438,6 +566,19 @@ def _build_headers(event: Event) -> dict[str, str]:
         return {EVENT_HEADER: encode_json(event).decode()}
     fields = msgspec.structs.replace(event, traceparent=None)
     return {EVENT_HEADER: encode_json(fields).decode(), traceparent.HEADER: event.traceparent}
+
+
+def turn_of(headers: Mapping[str, str], event: Event) -> str:
+    """Name an event's stay in its line, by the headers of its message: each ends once, and may be put back."""
+    return headers.get(RETURN_ID_HEADER, event.id)
+
+
+def _since(headers: Mapping[str, str]) -> datetime:
+    """Read SINCE_HEADER; what has none is of an older server, and is taken for new."""
+    try:
+        return datetime.fromisoformat(headers[SINCE_HEADER])
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
 
 
 def decode_event(headers: dict[str, str], data: bytes) -> tuple[Event, bytes]:

@@ -43,6 +43,37 @@ class History:
         """
         await self._store(subjects.history_subject(address), record)
 
+    async def decide(self, address: Address, record: HistoryRecord, turn: str) -> HistoryRecord:
+        """
+        Decide how a turn of an event ends, unless that was decided before; returns what was decided.
+
+        The first record to be stored decides, whoever stores it, for END_WINDOW_SECONDS: within that time the turn has
+        to have left its stream, or its end is decided anew.
+
+        Raises:
+            Unavailable: not known to be decided; doing it again does no harm.
+        """
+        is_end = record.state in FINISHED
+        subject = subjects.history_subject(address) if is_end else subjects.put_back_subject(address)
+        ack = await self._fabric.publish(subject, encode_json(record), message_id=f"end:{address.profile_id}:{turn}")
+        if not ack.duplicate:
+            return record
+        stored = await self._fabric.get(_STREAM, sequence=ack.sequence)
+        decided = None if stored is None else _read(stored)
+        # Two hundred ends of its session since then have pushed it out, so it is no end under way.
+        return record if decided is None else decided
+
+    async def put_back(self, address: Address, event_id: str) -> HistoryRecord | None:
+        """
+        Find the latest record of an event that was put back into its line, where one is kept.
+
+        Raises:
+            Unavailable: NATS does not answer.
+        """
+        stored = await self._fabric.get_many(_STREAM, subjects.put_back_subject(address))
+        found = [record for each in stored if (record := _read(each)) is not None and record.event_id == event_id]
+        return found[-1] if found else None
+
     async def record_drop(self, profile_id: str, record: HistoryRecord) -> None:
         """
         Store what a profile's source dropped.
