@@ -1,20 +1,25 @@
-"""Deleting a source: what waits of it is set aside, what a session holds is left to it."""
+"""Deleting a source: what waits of it is set aside by a job, what is held is left to its session; none ends twice."""
 
-import msgspec
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+
 import pytest
 
 from clawback.errors import Unavailable
 from clawback.fabric import subjects
 from clawback.model import EventState, Priority
-from clawback.sessions.withdrawal import SOURCE_DELETED, withdraw_source
-from clawback.store import lines as fabric_lines
+from clawback.sessions.withdrawal import SOURCE_DELETED
+from clawback.store import registry
 from clawback.store.events import UNREADABLE, decode_event
+from clawback.store.later import WITHDRAWAL, Due
+from waiting import eventually
 
 
-async def withdraw(house, source_id="src_a"):
-    """Withdraw the source as the server does."""
-    parts = {"lines": house.lines, "stacks": house.stacks, "events": house.events, "history": house.history}
-    await withdraw_source(house.profile.id, source_id, **parts)
+async def make_source(peer, slug="hub"):
+    """Make a source and return its id."""
+    made = await peer.ask("source_create", slug=slug, verifierType="none", skill="/go")
+    return made["data"]["id"]
 
 
 async def dead(house, tag=None):
@@ -26,8 +31,7 @@ async def dead(house, tag=None):
 async def test_source_delete_withdraws_what_waits_and_leaves_what_is_in_flight(house):
     """Over the wire: the one in flight is acked as ever, the others are dead letters that say why."""
     peer = await house.connect(instanceId="i")
-    made = await peer.ask("source_create", slug="hub", verifierType="none", skill="/go")
-    source_id = made["data"]["id"]
+    source_id = await make_source(peer)
     ids = [await house.publish(f"work {number}", source_id=source_id) for number in range(4)]
     urgent = await house.publish("later", source_id=source_id, priority=Priority.PRIORITY)
     other = await house.publish("other source", source_id="src_b")
@@ -51,73 +55,151 @@ async def test_source_delete_withdraws_what_waits_and_leaves_what_is_in_flight(h
 
 
 async def test_what_waits_is_withdrawn_at_every_tag(house):
-    """A source whose tag was another once has events there, too."""
+    """A source whose tag was another once has events there, too; nobody has to be connected there."""
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
     for tag in (None, "a", "b"):
-        await house.publish(f"for {tag}", tag)
-    await withdraw(house)
+        await house.publish(f"for {tag}", tag, source_id=source_id)
+    await peer.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: nothing_is_stored(house))
 
-    assert [await house.stored(tag) for tag in (None, "a", "b")] == [0, 0, 0]
     assert [body for _, body in await dead(house, "a")] == [b"for a"]
+
+
+async def nothing_is_stored(house):
+    """Whether no event waits or runs at three tags."""
+    return sum([await house.stored(tag) for tag in (None, "a", "b")]) == 0
 
 
 async def test_what_is_no_event_is_set_aside_as_it_is(house):
     """A message that somebody published by hand stops nothing."""
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
     shard = house.lines.shard(house.address())
-    subject = subjects.event_subject(shard, house.address(), Priority.NORMAL, subjects.source_maker("src_a"))
+    subject = subjects.event_subject(shard, house.address(), Priority.NORMAL, subjects.source_maker(source_id))
     await house.fabric.publish(subject, b"by hand")
     await house.fabric.publish(subject.replace(".n.", ".x."), b"beside every line")
-    await house.publish("work")
-    await withdraw(house)
+    await house.publish("work", source_id=source_id)
+    await peer.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: nothing_is_stored(house))
     unreadable = await house.fabric.get_many("DEAD", subjects.dead_subject(house.address(), UNREADABLE, "*"))
 
     assert [each.data for each in unreadable] == [b"by hand"]
     assert [body for _, body in await dead(house)] == [b"work"]
-    assert await house.stored() == 0
 
 
-async def test_what_is_given_out_meanwhile_is_left_to_its_session(house, monkeypatch):
-    """A session that goes on between two pages keeps what it was given."""
-    monkeypatch.setattr(fabric_lines, "PAGE_BYTES", 1000)
+@pytest.mark.parametrize("tag", [None, "builds"])
+async def test_nothing_is_both_acked_and_dead(two, tag):
+    """A session works through its events while their source is deleted, by way of another server."""
+    peer = await two.connect(two.servers[0], instanceId="i", **({} if tag is None else {"sessionTag": tag}))
+    owner = await two.connect(two.servers[1], sessionTag="owner", instanceId="o")
+    source_id = await make_source(owner)
+    ids = [await two.publish(f"{number}", tag, source_id=source_id) for number in range(150)]
+    settled = set()
+
+    async def work():
+        while True:
+            frame = await peer.frame("event", timeout=60)
+            if (await peer.ack(frame["id"]))["settled"]:
+                settled.add(frame["id"])
+
+    working = asyncio.create_task(work())
+    await eventually(lambda: len(settled) > 5)
+    await owner.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: is_done(two, tag), 30)
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    letters = {event_id for event_id, _ in await dead(two, tag)}
+
+    assert settled | letters == set(ids)
+    assert settled & letters == set()
+    assert letters
+
+
+async def is_done(house, tag):
+    """Whether no event waits or runs at a tag."""
+    return await house.stored(tag) == 0
+
+
+async def test_a_server_that_dies_after_the_deletion_leaves_the_job_to_others(house, monkeypatch):
+    """Nothing but the intention was stored: whichever server is there takes it up."""
+    monkeypatch.setattr(registry, "WITHDRAWAL_DELAY", registry.WITHDRAWAL_DELAY / 100)
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
+    for number in range(3):
+        await house.publish(f"work {number}", source_id=source_id)
+    # As `source_delete` does, up to there.
+    assert await house.servers[0].registry.delete_source(house.profile.id, source_id)
+    await eventually(lambda: is_done(house, None))
+
+    assert [body for _, body in await dead(house)] == [b"work 0", b"work 1", b"work 2"]
+
+
+async def test_a_deletion_that_was_cut_short_is_finished(house):
+    """The intention was stored, and the source is still there: it goes, and what waits of it."""
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
+    await house.publish("work", source_id=source_id)
+    await house.events.promise_withdrawal(house.profile.id, source_id)
+    await eventually(lambda: is_done(house, None))
+    answer = await peer.ask("source_list")
+
+    assert answer["data"] == []
+    assert [body for _, body in await dead(house)] == [b"work"]
+
+
+async def test_a_job_that_takes_long_is_answered_and_followed(house, monkeypatch):
+    """The answer names the job; asked again, it says how much is left, and at the end that there is nothing."""
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
+    await house.publish("work", source_id=source_id)
+    blocked = asyncio.Event()
+    bury = type(house.events).bury
+
+    async def slow(*arguments, **options):
+        await blocked.wait()
+        await bury(*arguments, **options)
+
+    monkeypatch.setattr(type(house.events), "bury", slow)
+    begun = await peer.ask("source_delete", sourceId=source_id)
+    again = await peer.ask("source_delete", sourceId=source_id)
+    blocked.set()
+    await eventually(lambda: is_done(house, None))
+    ended = await peer.ask("source_delete", sourceId=source_id)
+
+    assert begun["data"] == {"removed": True, "job": source_id}
+    assert again["data"] == {"removed": True, "job": source_id, "left": 1}
+    assert ended["data"] == {"removed": False}
+
+
+async def test_what_is_deferred_is_withdrawn_and_does_not_come_back(house):
+    """It waits out of line; the relay that has it in its hands already drops it."""
     peer = await house.connect(instanceId="i")
-    texts = [f"{number}" * 600 for number in range(6)]
-    ids = [await house.publish(text) for text in texts]
+    source_id = await make_source(peer)
+    event_id = await house.publish("work", source_id=source_id)
     await peer.event()
-    held_by_profile = house.stacks.held_by_profile
-    pages = 0
+    await peer.ask("event_defer", eventId=event_id, delaySeconds=3600)
+    ((_, stored),) = [each async for each in house.events.deferred(house.profile.id)]
+    await peer.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: has_letters(house, 1))
+    await house.events.take_back(Due(house.profile.id, event_id, stored.headers, stored.data))
 
-    async def acked_meanwhile(profile_id):
-        nonlocal pages
-        pages += 1
-        if pages == 2:
-            await peer.ack(ids[0])
-            await peer.event()
-        return await held_by_profile(profile_id)
-
-    monkeypatch.setattr(house.stacks, "held_by_profile", acked_meanwhile)
-    await withdraw(house)
-    (held,) = await house.held()
-
-    assert pages > 2
-    assert held.event_id not in [event_id for event_id, _ in await dead(house)]
-    assert (await peer.ack(held.event_id))["settled"]
+    assert await house.stored() == 0
+    assert [each async for each in house.events.deferred(house.profile.id)] == []
 
 
-async def test_many_bodies_are_never_in_memory_at_once(house, monkeypatch):
-    """Pages are bounded by their bytes."""
-    monkeypatch.setattr(fabric_lines, "PAGE_BYTES", 100_000)
-    for _ in range(20):
-        await house.publish("x" * 50_000)
-    pages = [page async for page in house.lines.stored_of(house.profile.id, subjects.source_maker("src_a"))]
-    await withdraw(house)
-
-    assert max(sum(len(stored.data) for stored in page) for page in pages) <= 200_000
-    assert len(await dead(house)) == 20
+async def has_letters(house, count):
+    """Whether so many dead letters are there."""
+    return len(await dead(house)) == count
 
 
 async def test_withdrawing_again_finishes_what_a_lost_nats_left(house, monkeypatch):
     """What was moved before is not moved twice."""
-    ids = [await house.publish(f"work {number}") for number in range(3)]
-    acknowledge = house.lines.acknowledge
+    peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+    source_id = await make_source(peer)
+    ids = [await house.publish(f"work {number}", source_id=source_id) for number in range(3)]
+    acknowledge = type(house.lines).acknowledge
     calls = []
 
     async def lost(*arguments):
@@ -126,22 +208,42 @@ async def test_withdrawing_again_finishes_what_a_lost_nats_left(house, monkeypat
             raise Unavailable("no NATS")
         await acknowledge(*arguments)
 
-    monkeypatch.setattr(house.lines, "acknowledge", lost)
-    with pytest.raises(Unavailable):
-        await withdraw(house)
-    left = await house.stored()
-    await withdraw(house)
+    monkeypatch.setattr(type(house.lines), "acknowledge", lost)
+    await peer.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: is_done(house, None))
 
-    assert left == 2
-    assert [event_id for event_id, _ in await dead(house)] == ids
-    assert await house.stored() == 0
+    assert sorted(event_id for event_id, _ in await dead(house)) == sorted(ids)
 
 
 async def test_another_profiles_source_of_the_same_name_is_untouched(house):
     """Everything goes by the profile."""
-    await house.publish("work")
-    mine, house.profile = house.profile, msgspec.structs.replace(house.profile, id="stranger")
-    await withdraw(house)
-    house.profile = mine
+    await house.publish("work", source_id="src_a")
+    async with house.newcomer() as stranger:
+        await stranger.events.promise_withdrawal(stranger.profile.id, "src_a")
+        promised = subjects.every_later_filter(WITHDRAWAL)
+        await eventually(lambda: none_of(stranger, promised))
 
     assert await house.stored() == 1
+
+
+async def none_of(house, promised):
+    """Whether nothing of a profile matches a filter of what is promised."""
+    return not [each for each in await house.fabric.counts("LATER", promised) if house.profile.id in each]
+
+
+async def test_a_withdrawal_leaves_no_record_of_a_second_kind(house):
+    """An event that a session had put back is withdrawn as any other, under its own turn."""
+    peer = await house.connect(instanceId="i")
+    source_id = await make_source(peer)
+    first = await house.publish("first", source_id=source_id)
+    await peer.event()
+    second = await house.publish("second", source_id=source_id)
+    await peer.ask("event_defer", eventId=first)
+    await peer.event()
+    await peer.ask("source_delete", sourceId=source_id)
+    await eventually(lambda: has_letters(house, 1))
+    await peer.ack(second)
+    records = await house.history.newest(house.profile.id, limit=9)
+
+    assert {record.event_id: record.state for record in records} == {first: EventState.DEAD, second: EventState.ACKED}
+    assert all(record.completed_at <= datetime.now(UTC) for record in records)

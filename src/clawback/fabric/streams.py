@@ -280,14 +280,25 @@ class Fabric(Connection):
         page, _ = await self._get_page(stream, {"seq": 1, "next_by_subj": subject_filter, "batch": 1})
         return page[0] if page else None
 
-    async def page(self, stream: str, subject_filter: str, *, first: int, most: int = PAGE_MESSAGES) -> list[Stored]:
+    async def page(
+        self,
+        stream: str,
+        subject_filter: str,
+        *,
+        first: int,
+        most: int = PAGE_MESSAGES,
+        max_bytes: int | None = None,
+    ) -> list[Stored]:
         """
         Read the oldest messages from the sequence `first` on whose subject matches; none where there are none any more.
+
+        Of about `max_bytes`, where given, and one at least.
 
         Raises:
             Unavailable: NATS does not answer.
         """
-        page, _ = await self._get_page(stream, {"seq": first, "next_by_subj": subject_filter, "batch": most})
+        wanted = {"seq": first, "next_by_subj": subject_filter, "batch": most}
+        page, _ = await self._get_page(stream, wanted if max_bytes is None else wanted | {"max_bytes": max_bytes})
         return page
 
     async def get_many(self, stream: str, subject_filter: str) -> list[Stored]:

@@ -195,6 +195,11 @@ def maker_filter(shard: int, profile_id: str, maker: str) -> str:
     return f"evt.{shard}.{profile_id}.*.*.{maker}"
 
 
+def maker_at_filter(shard: int, address: Address, maker: str) -> str:
+    """Match what waits of one maker at an address, in any line."""
+    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.*.{maker}"
+
+
 def consumer_name(address: Address, priority: Priority) -> str:
     """Name a line's consumer: `<profile>=<tag>=<line>`, as `nats consumer report` lists it."""
     return f"{address.profile_id}={tag_token(address.tag)}={_LINE_TOKEN[priority]}"
@@ -339,6 +344,11 @@ def later_subject(kind: str, profile_id: str, name: str) -> str:
 def later_filter(kind: str, profile_id: str) -> str:
     """Match what is to be published later of a kind, for a profile."""
     return f"later.at.{kind}.{profile_id}.*"
+
+
+def due_filter(kind: str, profile_id: str) -> str:
+    """Match what of a kind is due and not yet taken, for a profile."""
+    return f"later.due.{kind}.{profile_id}.*"
 
 
 def every_later_filter(kind: str) -> str:

@@ -110,8 +110,9 @@ class Services(Struct, frozen=True):
     """
     What the operations work with, handed over by the composition root.
 
-    `public_url` has no slash at its end. `sessions` lists a profile's connections on all servers, `withdraw` moves what
-    waits of a deleted source to the dead letters (profile id, source id), `take_over` makes a connection, by its id,
+    `public_url` has no slash at its end. `sessions` lists a profile's connections on all servers, `withdraw` begins to
+    move what waits of a deleted source to the dead letters (profile id, source id) and names the job where that takes
+    longer than a moment, `take_over` makes a connection, by its id,
     the active one of its session, `ask_session` asks a connection by its id about an event that its session holds,
     `errands` has it done for who asks over no connection, `dismiss` closes a connection.
     """
@@ -122,7 +123,7 @@ class Services(Struct, frozen=True):
     history: History
     public_url: str
     sessions: Callable[[str], Awaitable[Sequence[Entry]]]
-    withdraw: Callable[[str, str], Awaitable[None]]
+    withdraw: Callable[[str, str], Awaitable[str | None]]
     messages: Messenger
     take_over: Callable[[str], Awaitable[None]]
     events: EventStore

@@ -236,23 +236,23 @@ def _former_secrets(vault: Vault, source: Source, secret: str, now: datetime, un
 
 async def delete_source(services: Services, caller: Caller, request: wire.SourceDelete) -> dict[str, Any]:
     """
-    Delete a source; what waits of it goes to the dead letters.
+    Delete a source; what waits of it goes to the dead letters, as a job that outlives this server.
 
-    The source goes first, so that nothing new comes in behind. Where NATS fails in between, the events stay in their
-    lines and are delivered: none is lost.
+    `job` names it where it takes longer than a moment. Asked again meanwhile, the answer has how many are `left`.
 
     Raises:
         Conflict: somebody else changed it at the same moment.
         Unavailable: not known to be deleted.
     """
-    removed = await services.registry.delete_source(caller.profile_id, request.source_id)
-    if removed:
-        await services.withdraw(caller.profile_id, request.source_id)
-        log.info(
-            "source deleted",
-            extra={"action": "source_deleted", "profile": caller.profile_id, "source": request.source_id},
-        )
-    return {"removed": removed}
+    if not await services.registry.delete_source(caller.profile_id, request.source_id):
+        left = await services.events.withdrawing(caller.profile_id, request.source_id)
+        return {"removed": True, "job": request.source_id, "left": left} if left else {"removed": False}
+    log.info(
+        "source deleted",
+        extra={"action": "source_deleted", "profile": caller.profile_id, "source": request.source_id},
+    )
+    job = await services.withdraw(caller.profile_id, request.source_id)
+    return {"removed": True} if job is None else {"removed": True, "job": job}
 
 
 def _why_disabled(vault: Vault, source: Source, now: datetime) -> str | None:

@@ -58,7 +58,7 @@ from clawback.sessions.messages import Messages
 from clawback.sessions.presence import Presence
 from clawback.sessions.sleep import Watch
 from clawback.sessions.socket import Bridge, Connection
-from clawback.sessions.withdrawal import withdraw_source
+from clawback.sessions.withdrawal import Withdrawals
 from clawback.settings import Network, ServerSettings
 from clawback.store.damage import Damage
 from clawback.store.events import DEFERRED, PROMISED_END, PROMISED_REPLAY, EventStore
@@ -67,7 +67,7 @@ from clawback.store.github_accounts import GithubAccounts
 from clawback.store.history import History
 from clawback.store.inventory import Inventory
 from clawback.store.last_seen import LastSeen
-from clawback.store.later import Relay
+from clawback.store.later import WITHDRAWAL, Relay
 from clawback.store.leases import Leases
 from clawback.store.ledger import Ledger
 from clawback.store.lines import Lines
@@ -167,7 +167,6 @@ async def open_application(
         presence = await _opened(Presence(fabric, Leases(fabric)))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
-        withdraw = partial(withdraw_source, lines=lines, stacks=stacks, events=events, history=history, traces=traces)
         settle_journal = partial(
             settle_kept_acks, lines=lines, stacks=stacks, events=events, history=history, traces=traces
         )
@@ -216,6 +215,7 @@ async def open_application(
         errands = await _opened(
             Errands(fabric, presence, Leases(fabric), stacks, served=bridge.serving, dispatcher=dispatcher)
         )
+        withdrawals = Withdrawals(lines, events, history, ask=errands.withdraw, delete=registry.delete_source)
         services = Services(
             registry,
             tokens,
@@ -223,7 +223,7 @@ async def open_application(
             history,
             settings.public_url,
             presence.of_profile,
-            withdraw,
+            withdrawals.begin,
             messages,
             presence.take_over,
             events,
@@ -248,7 +248,7 @@ async def open_application(
             traces=traces,
             limits=Limits(body_bytes=settings.max_body_bytes, held_bytes=settings.max_held_bytes),
         )
-        relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks))
+        relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks), withdrawals)
         background |= {
             _keep_running("read the ledger", ledger.keep_reading([subjects.event_stream(k) for k in range(shards)])),
             _keep_running("renew leases", presence.renew()),
@@ -360,11 +360,14 @@ async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:
     return vault
 
 
-async def _open_relay(fabric: Fabric, events: EventStore, crons: Crons, finisher: Finisher) -> Relay:
+async def _open_relay(
+    fabric: Fabric, events: EventStore, crons: Crons, finisher: Finisher, withdrawals: Withdrawals
+) -> Relay:
     relay = Relay(fabric, crons.aside)
     relay.on_due(DEFERRED, events.take_back)
     relay.on_due(PROMISED_REPLAY, events.finish_replay)
     relay.on_due(PROMISED_END, finisher.finish)
+    relay.on_due(WITHDRAWAL, withdrawals.carry_on)
     relay.on_due(CRON, crons.fire)
     await relay.open()
     await crons.open()

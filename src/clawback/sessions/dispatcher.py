@@ -39,9 +39,10 @@ from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts
 from clawback.sessions.ending import Ending, end_record
 from clawback.sessions.showing import show_event
+from clawback.sessions.withdrawal import Withdraw, withdraw_page
 from clawback.store.events import EVENT_HEADER, EventStore, decode_event, turn_of
 from clawback.store.history import History
-from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled
+from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled, is_in_line
 from clawback.store.stacks import Stacks, Tenure
 from clawback.system.waits import Mailbox, Signal
 from clawback.telemetry import metrics
@@ -55,6 +56,9 @@ FLUSH_SECONDS = 2.0
 RETRY_SECONDS = (0.05, 1.0)
 """First and longest wait between two tries while NATS does not answer."""
 
+CHORE_SECONDS = 4.0
+"""How long what waits is withdrawn for one who asks, page by page between other things; then he asks again."""
+
 LOOK_AGAIN_SECONDS = 0.05
 """
 NATS confirms an event a moment before its consumers know of it (nats-server 2.15): a pull that a wake-up sets off may
@@ -64,6 +68,16 @@ find the line still empty. Without a second look the event would wait for the ne
 log = logging.getLogger("clawback.sessions")
 
 T = TypeVar("T")
+
+
+class _Chore:
+    """Something to be done between two inputs of the lane: what waits of a maker is withdrawn, from `first` on."""
+
+    def __init__(self, wanted: Withdraw) -> None:
+        self.wanted = wanted
+        self.first = 1
+        self.until = time.monotonic() + CHORE_SECONDS
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
 
 class Client(Protocol):
@@ -105,10 +119,11 @@ class Dispatcher:
         self._history = history
         self._ending = Ending(lines, events, history, insist=self._insist)
         self._default_seconds = default_seconds
+        self._traces = traces
         self._attempts = Attempts(address, subjects.event_stream(lines.shard(address)), client.id, traces)
         self._manners = rules.NAMED if client.names_events else rules.UNNAMED
         self._lane = rules.Lane(manners=self._manners)
-        self._inbox: Mailbox[rules.Input | None] = Mailbox()
+        self._inbox: Mailbox[rules.Input | _Chore | None] = Mailbox()
         self._stopping = Signal()
         # Lines that were said to hold something: of which the lane has not heard, and not found empty since.
         self._heard: set[Priority] = set()
@@ -117,6 +132,7 @@ class Dispatcher:
         # Others than the client who wait for an ack of theirs.
         self._settled: dict[str, list[asyncio.Future[bool]]] = {}
         self._reasons: dict[str, str] = {}
+        self._chores: set[_Chore] = set()
         # What has ended, and is confirmed only after what that lets out.
         self._confirm_later: list[tuple[str, bool]] = []
         # What is asked of the lane, in the order of the inbox, until it is answered.
@@ -182,7 +198,22 @@ class Dispatcher:
             return False
         return True
 
-    async def visit(self, request: wire.HeldEventRequest | wire.Ack) -> bool:
+    async def withdraw(self, wanted: Withdraw) -> bool:
+        """
+        End what waits of a maker in the session's lines and is not held, for a while; whether nothing was left.
+
+        Raises:
+            Unavailable: the session ended or moved first.
+        """
+        chore = _Chore(wanted)
+        self._chores.add(chore)
+        self._inbox.put_nowait(chore)
+        try:
+            return await chore.done
+        finally:
+            self._chores.discard(chore)
+
+    async def visit(self, request: wire.HeldEventRequest | wire.Ack | Withdraw) -> bool:
         """
         Do one such thing for a session that nobody is connected for; call instead of `run`, holding its lease.
 
@@ -190,12 +221,14 @@ class Dispatcher:
             Unavailable: NATS did not answer when it was time to stop.
         """
         await self._restore(frozenset())
-        done = asyncio.create_task(self.carry_out(request), name="what a visitor asks")
+        asked = self.withdraw(request) if isinstance(request, Withdraw) else self.carry_out(request)
+        done = asyncio.create_task(asked, name="what a visitor asks")
         try:
             # Not started, so the lane does as it is told and delivers nothing.
-            if (happened := await self._inbox.get()) is not None:
+            while (happened := await self._inbox.get()) is not None:
                 await self._happened(happened)
-                return await done
+                if all(chore.done.done() for chore in self._chores):
+                    return await done
             raise Unavailable("the session was asked for by a connection; look before you repeat it")
         except Conflict as error:
             raise Unavailable("another connection took the session; look before you repeat it") from error
@@ -250,6 +283,9 @@ class Dispatcher:
                 if not settled.done():
                     settled.set_exception(Unavailable("the session ended or moved before the ack was confirmed"))
             self._settled.clear()
+            for chore in self._chores:
+                if not chore.done.done():
+                    chore.done.set_exception(Unavailable("the session ended or moved; ask again"))
 
     async def _give_back(self) -> None:
         """Leave what was pulled and not delivered to who has the session now."""
@@ -341,7 +377,7 @@ class Dispatcher:
                 return
             await self._happened(happened)
 
-    async def _next(self) -> rules.Input | None:
+    async def _next(self) -> rules.Input | _Chore | None:
         """Wait for the next input, keeping what is held alive in JetStream meanwhile; None when it is time to stop."""
         while True:
             now = self._now()
@@ -363,13 +399,16 @@ class Dispatcher:
     def _now(self) -> float:
         return self._epoch + time.monotonic()
 
-    async def _happened(self, happened: rules.Input) -> None:
+    async def _happened(self, happened: rules.Input | _Chore) -> None:
         """
         Feed the lane, do what it says, and feed it what comes of that, until it wants nothing more.
 
         Where interrupts may wait that have no room, an end is confirmed after the one that it let out: so a client that
         hears of it knows that nothing comes before what it resumes.
         """
+        if isinstance(happened, _Chore):
+            await self._withdraw_some(happened)
+            return
         try:
             await self._go_through(happened)
         finally:
@@ -394,6 +433,29 @@ class Dispatcher:
                     self._attempts.fail(self._lane.stack, happened.event_id)
                 self._grant()
                 is_wish = False
+
+    async def _withdraw_some(self, chore: _Chore) -> None:
+        """End a page of what is to be withdrawn, and go on with it after what else has happened."""
+        await self._insist(self._tenure.check)
+        wanted, held = chore.wanted, {each.sequence for each in self._lane.stack}
+        page = await self._insist(lambda: self._lines.page_of(self._address, wanted.maker, first=chore.first))
+        waiting = [stored for stored in page if stored.sequence not in held and is_in_line(stored.subject)]
+        await withdraw_page(
+            self._address,
+            waiting,
+            wanted.reason,
+            lines=self._lines,
+            events=self._events,
+            ending=self._ending,
+            insist=self._insist,
+            traces=self._traces,
+        )
+        is_late = time.monotonic() > chore.until
+        if (not page or is_late) and not chore.done.done():
+            chore.done.set_result(not page)
+        elif not chore.done.done():
+            chore.first = page[-1].sequence + 1
+            self._inbox.put_nowait(chore)
 
     def _grant(self, *, refusal: str | None = None) -> None:
         """Answer the oldest wish."""

@@ -67,19 +67,19 @@ class Ending:
         *,
         turn: str,
         pulled: Pulled | None = None,
+        stored: Stored | None = None,
     ) -> HistoryRecord | None:
         """
         End a turn of an event as is `wanted`, or as was decided before; returns that, None where it had ended.
 
         `wanted` is from `end_record`; its state `queued` puts the event back. `pulled` is how it came, where that is
-        known.
+        known, `stored` what the stream has of it, where whoever serves the session has just read it.
 
         Raises:
             Unavailable: not known to have ended; doing it again does no harm.
         """
-        stored = None
         if wanted.state is not EventState.ACKED or _may_have_ended(held):
-            stored = await self._read(address, held)
+            stored = stored or await self._read(address, held)
             if stored is None:
                 return None
             if await self._insist(lambda: self._events.has_ended(address, event, turn)):
@@ -229,7 +229,7 @@ async def _end_put_back(address: Address, event_id: str, summary: str, *, events
     if record is None:
         return False
     return_id = events.return_id(event_id, record.sequence)
-    if await events.was_accepted(address.profile_id, return_id):
+    if await events.turn_has_ended(address, return_id):
         return False
     wanted = structs.replace(
         record,

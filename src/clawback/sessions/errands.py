@@ -26,6 +26,7 @@ from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.presence import Presence
 from clawback.sessions.showing import show_event
+from clawback.sessions.withdrawal import Withdraw
 from clawback.store.events import decode_event
 from clawback.store.leases import Leases
 from clawback.store.stacks import Stacks
@@ -47,11 +48,15 @@ class _Errand(Struct, frozen=True):
     """What one server has another do for the session of an address."""
 
     address: Address
-    request: wire.HeldEventRequest | wire.Ack
+    request: wire.HeldEventRequest | wire.Ack | Withdraw
 
 
 class _Receipt(Struct, frozen=True):
-    """What became of it: `elsewhere` where the session is not served there, `unknown` where it ended meanwhile."""
+    """
+    What became of it: `elsewhere` where the session is not served there, `unknown` where it ended meanwhile.
+
+    `not_held` of a withdrawal says that something is left.
+    """
 
     outcome: Literal["done", "not_held", "elsewhere", "unknown"]
 
@@ -137,6 +142,21 @@ class Errands:
             await asyncio.sleep(RETRY_SECONDS)
         return False
 
+    async def withdraw(self, address: Address, wanted: Withdraw) -> bool:
+        """
+        Have whoever serves a session end what waits there of a maker, for a while; whether nothing is left.
+
+        Raises:
+            Unavailable: not known to be done; doing it again does no harm.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        while (outcome := await self._try(_Errand(address, wanted))) not in ("done", "not_held"):
+            if loop.time() > deadline:
+                raise Unavailable("the session moves from one server to the next; try again")
+            await asyncio.sleep(RETRY_SECONDS)
+        return outcome == "done"
+
     async def active(self, address: Address) -> wire.EventFrame | None:
         """
         Show the active event of a session as it was sent; that is no delivery.
@@ -195,6 +215,8 @@ class Errands:
             return "elsewhere"
         try:
             async with asyncio.timeout(SERVE_SECONDS):
+                if isinstance(errand.request, Withdraw):
+                    return "done" if await dispatcher.withdraw(errand.request) else "not_held"
                 return "done" if await dispatcher.carry_out(errand.request) else "not_held"
         except (TimeoutError, Unavailable):
             return "unknown"

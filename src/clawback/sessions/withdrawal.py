@@ -1,17 +1,29 @@
-"""Withdrawing the waiting events of a source that was deleted."""
+"""
+Withdrawing the waiting events of a source that was deleted: a job that outlives its server.
 
+The intention is in LATER before the source is gone (store/registry.py), so whichever server is there finishes it. What
+waits at an address is ended by whoever serves its session, between two deliveries, or by a visit under its lease: so
+nothing is ended that a session holds or is about to be given. What a session holds is left to it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from clawback.errors import BadPayload
+from msgspec import Struct
+
+from clawback.errors import BadPayload, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
-from clawback.model import Address, Event, EventState, Held
+from clawback.model import Address, EventState, Held
 from clawback.sessions.attempts import ending_span
-from clawback.sessions.ending import end_record
-from clawback.store.events import EventStore, decode_event
+from clawback.sessions.ending import Ending, Insist, end_record
+from clawback.store.events import EventStore, decode_event, maker_of_deferred, turn_of
 from clawback.store.history import History
+from clawback.store.later import Due
 from clawback.store.lines import Lines
-from clawback.store.stacks import Stacks
 from clawback.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -20,66 +32,144 @@ if TYPE_CHECKING:
 SOURCE_DELETED = "source_deleted"
 """The reason of their dead letters."""
 
+AT_ONCE = 32
+"""Events that are ended side by side: the disk takes their writes together."""
 
-async def withdraw_source(
-    profile_id: str,
-    source_id: str,
+ANSWER_SECONDS = 1.0
+"""How long whoever deleted the source waits for the job. Most are done by then."""
+
+STINT_SECONDS = 8.0
+"""How long the job goes on before it is promised anew: other servers may have their turn, and the relay is not held."""
+
+log = logging.getLogger("clawback.sessions")
+
+
+class Withdraw(Struct, frozen=True, tag_field="type", tag="withdraw"):
+    """What the holder of a session is asked: to end what waits there of a maker, for a reason."""
+
+    maker: str
+    reason: str
+
+
+async def withdraw_page(
+    address: Address,
+    page: list[Stored],
+    reason: str,
     *,
     lines: Lines,
-    stacks: Stacks,
     events: EventStore,
-    history: History,
+    ending: Ending,
+    insist: Insist,
     traces: "Traces | None" = None,
 ) -> None:
     """
-    Move what waits of a source to the dead letters, whatever its session; what a session holds is left to it.
+    End some events that wait at an address as dead letters; only for whoever serves it, who gives none of them out.
 
     Raises:
-        Unavailable: not all is moved; what is left will be delivered. Doing it again moves it.
+        Unavailable: not all have ended; doing it again does no harm.
     """
-    async for page in lines.stored_of(profile_id, subjects.source_maker(source_id)):
-        # Read for each page: sessions go on meanwhile, and what one was given since is its own.
-        held = await stacks.held_by_profile(profile_id)
-        for stored in page:
-            if stored.sequence not in held:
-                await _withdraw(stored, lines=lines, events=events, history=history, traces=traces)
-    async for address, stored in events.deferred(profile_id):
-        event, body = decode_event(stored.headers, stored.data)
-        if event.source_id == source_id:
-            waited = Held(event.id, stored.sequence, event.priority, event.attempts)
-            await _bury(address, event, body, waited, lines=lines, events=events, history=history, traces=traces)
-            await events.forget_deferred(profile_id, event.id)
-
-
-async def _withdraw(
-    stored: Stored, *, lines: Lines, events: EventStore, history: History, traces: "Traces | None"
-) -> None:
-    _, address, priority, _ = subjects.parse_event_subject(stored.subject)
-    try:
-        event, body = decode_event(stored.headers, stored.data)
-    except BadPayload:
-        await events.bury_unreadable(address, stored.headers, stored.data)
-    else:
-        waited = Held(event.id, stored.sequence, priority)
-        await _bury(address, event, body, waited, lines=lines, events=events, history=history, traces=traces)
-    await lines.acknowledge(address, stored.sequence, None)
-
-
-async def _bury(
-    address: Address,
-    event: Event,
-    body: bytes,
-    waited: Held,
-    *,
-    lines: Lines,
-    events: EventStore,
-    history: History,
-    traces: "Traces | None",
-) -> None:
-    record = end_record(event, waited, EventState.DEAD, tag=address.tag, reason=SOURCE_DELETED)
     stream = subjects.event_stream(lines.shard(address))
-    with ending_span(traces, stream, address, event, waited, EventState.DEAD):
-        await events.bury(address, event, body, reason=SOURCE_DELETED)
-        await history.record(address, record)
-        await events.may_end(address, event)
-    metrics.ENDED.labels(address.profile_id, EventState.DEAD.value).inc()
+
+    async def withdraw(stored: Stored) -> None:
+        priority = subjects.parse_event_subject(stored.subject).priority
+        try:
+            event, _ = decode_event(stored.headers, stored.data)
+        except BadPayload:
+            await insist(lambda: events.bury_unreadable(address, stored.headers, stored.data))
+            await insist(lambda: lines.acknowledge(address, stored.sequence, None))
+            return
+        waited = Held(event.id, stored.sequence, priority, event.attempts)
+        record = end_record(event, waited, EventState.DEAD, tag=address.tag, reason=reason)
+        with ending_span(traces, stream, address, event, waited, EventState.DEAD):
+            decided = await ending.end(
+                address, event, waited, record, turn=turn_of(stored.headers, event), stored=stored
+            )
+        if decided is not None:
+            metrics.ENDED.labels(address.profile_id, decided.state.value).inc()
+
+    for number in range(0, len(page), AT_ONCE):
+        # Each to its end: what one could not do is done again, and is not left half done by another's failure.
+        failures = await asyncio.gather(*map(withdraw, page[number : number + AT_ONCE]), return_exceptions=True)
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+
+class Withdrawals:
+    """
+    The jobs of this server.
+
+    `ask` has the holder of an address end what waits there, and says whether nothing is left; `delete` deletes a source
+    by profile and id, where that was not done.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        events: EventStore,
+        history: History,
+        *,
+        ask: Callable[[Address, Withdraw], Awaitable[bool]],
+        delete: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
+        self._lines = lines
+        self._events = events
+        self._history = history
+        self._ask = ask
+        self._delete = delete
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, profile_id: str, source_id: str) -> str | None:
+        """Begin to withdraw what waits of a source that is deleted; names the job, or None where it is done at once."""
+        task = asyncio.create_task(self._try(profile_id, source_id), name=f"withdraw {source_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+        for each in done:
+            each.result()
+        left = await self._events.withdrawing(profile_id, source_id) if not task.done() else None
+        return source_id if left else None
+
+    async def carry_on(self, due: Due) -> None:
+        """
+        Go on with a job for a while; for the relay, which is given it again until nothing is left.
+
+        Raises:
+            Unavailable: not all is moved; doing it again moves it.
+        """
+        await self._delete(due.profile_id, due.name)
+        if not await self._withdraw(due.profile_id, due.name):
+            await self._events.promise_withdrawal(due.profile_id, due.name)
+
+    async def _try(self, profile_id: str, source_id: str) -> None:
+        try:
+            await self._withdraw(profile_id, source_id)
+        except Unavailable as error:
+            log.info("the relay goes on to withdraw what waits of source %s: %s", source_id, error)
+
+    async def _withdraw(self, profile_id: str, source_id: str) -> bool:
+        """Withdraw for a while; whether nothing was left to be withdrawn."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STINT_SECONDS
+        maker = subjects.source_maker(source_id)
+        for address in await self._lines.addresses_of(profile_id, maker):
+            while not await self._ask(address, Withdraw(maker, SOURCE_DELETED)):
+                if loop.time() > deadline:
+                    return False
+        async for address, stored in self._events.deferred(profile_id):
+            if maker_of_deferred(stored) == maker:
+                with contextlib.suppress(BadPayload):  # the relay drops it when it is due
+                    await self._withdraw_deferred(address, stored)
+        # What comes due at this moment is in its line in the next.
+        return not await self._events.is_coming_back(profile_id, maker)
+
+    async def _withdraw_deferred(self, address: Address, stored: Stored) -> None:
+        event, body = decode_event(stored.headers, stored.data)
+        turn = turn_of(stored.headers, event)
+        waited = Held(event.id, 0, event.priority, event.attempts)
+        wanted = end_record(event, waited, EventState.DEAD, tag=address.tag, reason=SOURCE_DELETED)
+        decided = await self._history.decide(address, wanted, turn)
+        if decided.state is EventState.DEAD:
+            await self._events.bury(address, event, body, reason=SOURCE_DELETED)
+            metrics.ENDED.labels(address.profile_id, EventState.DEAD.value).inc()
+        await self._events.end_put_back(address, event.id, turn)

@@ -24,7 +24,7 @@ from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, encode_json
 from clawback.store.later import STREAM as LATER_STREAM
-from clawback.store.later import Due, arm, disarm
+from clawback.store.later import WITHDRAWAL, Due, arm, disarm
 from clawback.store.ledger import Ledger
 from clawback.store.room import Room
 from clawback.store.shares import Shares
@@ -294,7 +294,16 @@ class EventStore:
         """
         # What came in by itself is in the ledger from the beginning.
         comes_again = turn != event.id or event.replay is not None
-        return comes_again and await self._ledger.seen(address.profile_id, turn)
+        return comes_again and await self.turn_has_ended(address, turn)
+
+    async def turn_has_ended(self, address: Address, turn: str) -> bool:
+        """
+        Tell whether a turn that came back, or was replayed, has ended.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        return await self._ledger.seen(address.profile_id, turn)
 
     async def end_put_back(self, address: Address, event_id: str, return_id: str) -> None:
         """
@@ -369,6 +378,44 @@ class EventStore:
             Unavailable: not known to be done.
         """
         await disarm(self._fabric, DEFERRED, profile_id, event_id)
+
+    async def is_coming_back(self, profile_id: str, maker: str) -> bool:
+        """
+        Tell whether a deferred event of a maker is on its way into its line.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        async for stored in self._fabric.walk(LATER_STREAM, subjects.due_filter(DEFERRED, profile_id)):
+            if maker_of_deferred(stored) == maker:
+                return True
+        return False
+
+    async def promise_withdrawal(self, profile_id: str, source_id: str, *, at: datetime | None = None) -> None:
+        """
+        Have whichever server is there withdraw, from a time on, what waits of a deleted source.
+
+        Raises:
+            Unavailable: not known to be promised.
+        """
+        await arm(self._fabric, WITHDRAWAL, profile_id, source_id, at or datetime.now(UTC), b"", {})
+
+    async def withdrawing(self, profile_id: str, source_id: str) -> int | None:
+        """
+        Count what is left in line of a source that is being withdrawn; None where no job goes on.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        if not subjects.is_id(source_id):
+            return None
+        promised = subjects.later_subject(WITHDRAWAL, profile_id, source_id)
+        due = subjects.due_subject(WITHDRAWAL, profile_id, source_id)
+        if all([await self._fabric.get(LATER_STREAM, subject=subject) is None for subject in (promised, due)]):
+            return None
+        shard = subjects.shard_of(profile_id, self._shard_count)
+        line = subjects.maker_filter(shard, profile_id, subjects.source_maker(source_id))
+        return sum((await self._fabric.counts(subjects.event_stream(shard), line)).values())
 
     async def take_back(self, due: Due) -> None:
         """
@@ -571,6 +618,14 @@ def _build_headers(event: Event) -> dict[str, str]:
 def turn_of(headers: Mapping[str, str], event: Event) -> str:
     """Name an event's stay in its line, by the headers of its message: each ends once, and may be put back."""
     return headers.get(RETURN_ID_HEADER, event.id)
+
+
+def maker_of_deferred(stored: Stored) -> str | None:
+    """Name the maker of an event that waits out of line; None for what is none of ours."""
+    try:
+        return subjects.parse_event_subject(stored.headers[LINE_HEADER]).maker
+    except (KeyError, ValueError):
+        return None
 
 
 def _since(headers: Mapping[str, str]) -> datetime:

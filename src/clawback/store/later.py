@@ -28,6 +28,9 @@ from clawback.fabric.streams import Fabric
 from clawback.telemetry.aside import Aside
 
 STREAM = "LATER"
+WITHDRAWAL = "withdraw"
+"""What jobs are called that withdraw what waits of a deleted source."""
+
 CONSUMER = "relay"
 """One for all servers: each message that is due goes to one of them."""
 

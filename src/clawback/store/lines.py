@@ -38,8 +38,9 @@ INACTIVE_SECONDS = 120.0
 SWEEP_SECONDS = 20.0
 """A lost wake-up delays an event by this at most. One look at a shard with 30,000 lines takes 25 ms."""
 
-PAGE_BYTES = 16 * 1024 * 1024
-"""Of events read to be ended together; one is 8 MB at most."""
+PAGE_EVENTS = 64
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of events read to be ended together, between two deliveries of their session; one is 8 MB at most."""
 
 PULL_TIMEOUT_SECONDS = 1.0
 ACK_TIMEOUT_SECONDS = 5.0
@@ -141,6 +142,38 @@ class Lines:
             if (waits := _parse_event_subject(subject)) is not None:
                 waiting[waits.priority] = waiting.get(waits.priority, 0) + count
         return waiting
+
+    async def addresses_of(self, profile_id: str, maker: str) -> dict[Address, int]:
+        """
+        Count by address what one maker has in line, what is held included.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        shard = subjects.shard_of(profile_id, self._shards)
+        found: dict[Address, int] = {}
+        counts = await self._fabric.counts(
+            subjects.event_stream(shard), subjects.maker_filter(shard, profile_id, maker)
+        )
+        for subject, count in counts.items():
+            if (waits := _parse_event_subject(subject)) is not None:
+                found[waits.address] = found.get(waits.address, 0) + count
+        return found
+
+    async def page_of(self, address: Address, maker: str, *, first: int) -> list[Stored]:
+        """
+        Read the oldest events of one maker at an address, from the sequence `first` on; none where there are no more.
+
+        What somebody published by hand beside every line is among them.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        shard = self.shard(address)
+        subject_filter = subjects.maker_at_filter(shard, address, maker)
+        return await self._fabric.page(
+            subjects.event_stream(shard), subject_filter, first=first, most=PAGE_EVENTS, max_bytes=PAGE_BYTES
+        )
 
     async def stored_of(self, profile_id: str, maker: str) -> AsyncIterator[list[Stored]]:
         """
@@ -336,6 +369,11 @@ class Lines:
         else:
             status = f"{message.headers.get('Status', '')} {message.headers.get('Description', '')}".strip()
             pull.answer.set_exception(Unavailable(f"NATS refused a pull from {consumer}: {status}"))
+
+
+def is_in_line(subject: str) -> bool:
+    """Whether a session looks where this is stored."""
+    return _parse_event_subject(subject) is not None
 
 
 def _parse_event_subject(subject: str) -> subjects.EventSubject | None:

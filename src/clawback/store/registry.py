@@ -14,7 +14,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from clawback.fabric import layout, subjects
 from clawback.fabric.jetstream import SEQUENCE_HEADER, BatchMessage, CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import TIMEOUT_SECONDS, Address, Cron, Profile, Record, Source, TokenRecord, encode_json
+from clawback.store.later import WITHDRAWAL, arm, disarm
 from clawback.store.records import (
     DELETED,
     RESTORE,
@@ -49,6 +50,9 @@ _ALONE = {"Nats-Rollup": "sub"}
 
 FORGOTTEN_AT_ONCE = 16
 """Deleted keys whose last trace is removed at a time."""
+
+WITHDRAWAL_DELAY = timedelta(seconds=10)
+"""What was accepted before every server knew that its source is gone is in its line by then, and is withdrawn too."""
 
 T = TypeVar("T")
 
@@ -270,6 +274,8 @@ class Registry:
         """
         Delete a source and free its slug; False where the profile has no such source.
 
+        That what waits of it is to be withdrawn is promised before, so that whichever server is there does it.
+
         Raises:
             Conflict: somebody else changed it at the same moment.
             Unavailable: not known to be deleted.
@@ -287,15 +293,21 @@ class Registry:
         )
         slug_key = subjects.slug_key(profile_id, known_slug or "")
         slug = await self._read(slug_key) if known_slug else None
-        await self._store(
-            f"source {source_id} was changed by somebody else at the same moment: look at it again",
-            _delete(key, current.sequence, DELETED | _ALONE),
-            *(
-                [_delete(slug_key, slug.sequence, DELETED | _ALONE)]
-                if slug is not None and slug.record == source_id
-                else []
-            ),
-        )
+        at = datetime.now(UTC) + WITHDRAWAL_DELAY
+        await arm(self._fabric, WITHDRAWAL, profile_id, source_id, at, b"", {})
+        try:
+            await self._store(
+                f"source {source_id} was changed by somebody else at the same moment: look at it again",
+                _delete(key, current.sequence, DELETED | _ALONE),
+                *(
+                    [_delete(slug_key, slug.sequence, DELETED | _ALONE)]
+                    if slug is not None and slug.record == source_id
+                    else []
+                ),
+            )
+        except Conflict:
+            await disarm(self._fabric, WITHDRAWAL, profile_id, source_id)
+            raise
         return True
 
     def has_unreadable_sources(self) -> bool:
