@@ -14,7 +14,7 @@ COPY plugin ./plugin
 COPY src ./src
 # docker build --build-arg COMMIT="$(git rev-parse HEAD)"
 ARG COMMIT=""
-RUN CLAWBACK_COMMIT="$COMMIT" /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+RUN BUILD_COMMIT="$COMMIT" /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/clawback/bin/pip install --no-cache-dir --no-deps /dist/*.whl
 
 FROM python:3.13.7-slim-trixie

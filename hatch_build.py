@@ -10,11 +10,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CommitHook(BuildHookInterface):
-    """Adds `commit.txt` to the package, from CLAWBACK_COMMIT (an image has no .git) or git; nothing without both."""
+    """Adds `commit.txt` to the package, from BUILD_COMMIT (an image has no .git) or git; nothing without both."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Take part in a build; an editable install reads the clone's own .git instead."""
-        commit = os.environ.get("CLAWBACK_COMMIT") or self._ask_git()
+        commit = os.environ.get("BUILD_COMMIT") or self._ask_git()
         if version == "editable" or not commit:
             return
         folder = Path(tempfile.mkdtemp())

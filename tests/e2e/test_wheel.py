@@ -29,7 +29,7 @@ def wheel(tmp_path_factory):
     """Build the wheel, as a release does."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    run(*pip, "--wheel-dir", folder, ROOT, env=os.environ | {"CLAWBACK_COMMIT": "0123456789abcdef"})
+    run(*pip, "--wheel-dir", folder, ROOT, env=os.environ | {"BUILD_COMMIT": "0123456789abcdef"})
     (made,) = folder.glob("*.whl")
     return made
 

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 import senders
 from clawback import __version__, wire
+from clawback.build import commit
 from clawback.model import Cron, new_id
 from clawback.server import app
 from clawback.server.welcome import find_container, next_steps
@@ -43,7 +44,7 @@ async def test_healthz_says_that_the_process_lives(web):
     """It asks nobody."""
     answer = await web.get("/healthz")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": __version__})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": __version__, "commit": commit()})
 
 
 async def test_readyz_follows_nats(fresh_natsd, tmp_path):
