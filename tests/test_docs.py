@@ -304,12 +304,12 @@ def test_every_fault_names_a_test():
 
 
 def test_a_cited_decision_exists():
-    """Code that cites a decision of ours by its number cites one that is there; numbers are used once, without gaps."""
+    """Code that cites a decision of ours by its number cites one that is there; numbers are used once."""
     decisions = [path.name[:4] for path in sorted((ROOT / "docs/adr").glob("*.md"))]
     cited = {number for path in SOURCES for number in re.findall(r"docs/adr/(\d{4})", path.read_text())}
 
     assert cited <= set(decisions)
-    assert decisions == [f"{number:04}" for number in range(1, len(decisions) + 1)]
+    assert len(decisions) == len(set(decisions))
 
 
 def test_a_cited_document_exists():

@@ -15,6 +15,9 @@ PURE = {
     "senders/signing",
     "senders/event_type",
     "webhooks/routes",
+    "webhooks/patterns",
+    "webhooks/templates",
+    "webhooks/conditions",
     "webhooks/intake",
     "senders/request",
     "webhooks/spooled",
@@ -56,6 +59,7 @@ PURE = {
 KNOWN_EXCEPTIONS = {
     ("webhooks", "accounts"),
     ("webhooks", "senders"),
+    ("webhooks", "payloads"),
     ("operations", "senders"),
     ("operations", "accounts"),
     ("operations", "webhooks"),
