@@ -256,7 +256,8 @@ async def test_a_kill_anywhere_in_a_deferral_leaves_one_event(place, dies_at, he
         await eventually(lambda: given.events)
         arm(first, dies_at, heard)
         asking = asyncio.create_task(dispatcher.answer(wire.EventDefer(request_id="r", event_id=event_id)))
-        await eventually(lambda: running.done() or len(given.events) == 2)
+        # Longer than the ledger is waited for, whose writer dies alone.
+        await eventually(lambda: running.done() or len(given.events) == 2, 15)
     await asyncio.gather(asking, return_exceptions=True)
     second, again = await place.server(), Client()
     async with second.serving(again) as (dispatcher, _):

@@ -106,7 +106,7 @@ async def test_nothing_is_both_acked_and_dead(two, tag):
     working = asyncio.create_task(work())
     await eventually(lambda: len(settled) > 5)
     await owner.ask("source_delete", sourceId=source_id)
-    await eventually(lambda: is_done(two, tag), 30)
+    await eventually(lambda: is_told(two, tag, settled, ids), 30)
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
@@ -115,6 +115,11 @@ async def test_nothing_is_both_acked_and_dead(two, tag):
     assert settled | letters == set(ids)
     assert settled & letters == set()
     assert letters
+
+
+async def is_told(house, tag, settled, ids):
+    """Whether nothing is left at a tag, and all of it is known to have ended one way or the other."""
+    return await is_done(house, tag) and len(settled) + len(await dead(house, tag)) >= len(ids)
 
 
 async def is_done(house, tag):
