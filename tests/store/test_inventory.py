@@ -1,19 +1,21 @@
 """What waits and what is dead, over a real nats-server."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
-from clawback.errors import BadPayload
+from clawback.errors import BadPayload, Unavailable
 from clawback.fabric import streams, subjects
 from clawback.model import Address, Event, EventState, Held, Origin, Priority, encode_json, new_id, random_id
 from clawback.store.events import DEFERRED, EVENT_HEADER, LINE_HEADER, EventStore
-from clawback.store.inventory import START, Inventory
+from clawback.store.inventory import MAX_WAITING_WALKS, START, Inventory
 from clawback.store.later import Due
 from clawback.store.ledger import Ledger
 from clawback.store.stacks import Stacks
 from conftest import SHARDS
+from waiting import eventually
 
 MAKER = subjects.source_maker("src_a")
 
@@ -260,3 +262,43 @@ async def test_what_a_stranger_published_hides_nothing(fabric, events, inventory
     assert [item.event_id for item in listed] == [waiting, dead.id]
     assert [item.event_id for lane in lanes for item in lane.first] == [waiting]
     assert await inventory.find(address.profile_id, new_id("evt")) is None
+
+
+async def test_look_ups_of_what_is_not_there_come_one_after_another(fabric, events, inventory, address, monkeypatch):
+    """Each reads through the lines: a profile has one at a time, some wait, and more than that are refused."""
+    await store(events, address, b"x" * 1000)
+    walk, walking, most, go_on = fabric.walk, 0, 0, asyncio.Event()
+
+    async def slow(*arguments, **options):
+        nonlocal walking, most
+        walking += 1
+        most = max(most, walking)
+        await go_on.wait()
+        async for stored in walk(*arguments, **options):
+            yield stored
+        walking -= 1
+
+    monkeypatch.setattr(fabric, "walk", slow)
+    unknown = new_id("evt")
+    asked = [asyncio.create_task(inventory.find(address.profile_id, unknown)) for _ in range(MAX_WAITING_WALKS + 3)]
+    await eventually(lambda: sum(task.done() for task in asked) == 3)
+    go_on.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert most == 1
+    assert sum(isinstance(answer, Unavailable) for answer in answers) == 3
+    assert answers.count(None) == MAX_WAITING_WALKS
+
+
+async def test_a_deferred_event_is_found_by_its_name(fabric, events, inventory, address, monkeypatch):
+    """However many wait out of line, none is read for it."""
+    deferred = an_event()
+    await events.store(address, deferred, b"", maker=MAKER, patience_s=5)
+    shard = subjects.shard_of(address.profile_id, SHARDS)
+    subject = subjects.event_subject(shard, address, Priority.NORMAL, MAKER)
+    stored = await fabric.get(subjects.event_stream(shard), subject=subject)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await events.put_back(address, deferred, b"", sequence=stored.sequence, at=later)
+    monkeypatch.delattr(EventStore, "deferred")
+
+    assert (await inventory.find(address.profile_id, deferred.id)).item.returns_at is not None

@@ -370,6 +370,24 @@ class EventStore:
                 continue  # none of ours: the relay drops it when it is due
             yield address, stored
 
+    async def find_deferred(self, profile_id: str, event_id: str) -> tuple[Address, Stored] | None:
+        """
+        Find an event of a profile that waits out of line, by its id alone; `event_id` may be anybody's text.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        if not subjects.is_id(event_id):
+            return None
+        subject = subjects.later_subject(DEFERRED, profile_id, event_id)
+        stored = await self._fabric.get(LATER_STREAM, subject=subject)
+        if stored is None:
+            return None
+        try:
+            return subjects.parse_event_subject(stored.headers[LINE_HEADER]).address, stored
+        except (KeyError, ValueError):
+            return None  # none of ours
+
     async def forget_deferred(self, profile_id: str, event_id: str) -> None:
         """
         End an event that waits out of line; nothing where it has returned.

@@ -7,8 +7,8 @@ It is read from the streams themselves, so it is never out of date and costs not
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Collection, Container, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Container, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from heapq import merge
 from itertools import islice
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from clawback.errors import BadPayload
+from clawback.errors import BadPayload, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.streams import Fabric
@@ -27,6 +27,12 @@ from clawback.store.stacks import Stacks
 
 LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED, EventState.TIMED_OUT, EventState.DEAD)
 """The states of what has not ended well: it waits, a session holds it or has seen it, or it is a dead letter."""
+
+WALKS_AT_ONCE = 2
+"""Of all profiles together. A walk asks NATS for a page once it has the last one."""
+
+MAX_WAITING_WALKS = 8
+"""Of one profile, the one that walks included."""
 
 _LIVE = frozenset({EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED})
 _DEAD = frozenset({EventState.TIMED_OUT, EventState.DEAD})
@@ -105,6 +111,9 @@ class Inventory:
         self._events = events
         self._stacks = stacks
         self._shards = shards
+        self._room = asyncio.Semaphore(WALKS_AT_ONCE)
+        # Of each profile that looks through its lines now: whose turn it is, and how many wait or walk.
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def oldest(
         self,
@@ -177,32 +186,54 @@ class Inventory:
         """
         Find an event of a profile where it waits, is held, was put off or is dead; `event_id` may be anybody's text.
 
-        What waits in line has no index: this reads through it.
+        What waits in line has no index: this reads through it, a megabyte or one message at a time.
 
         Raises:
-            Unavailable: NATS did not answer.
+            Unavailable: NATS did not answer, or too many such look-ups are under way.
         """
         dead = await self._events.find_dead(profile_id, event_id)
         if dead is not None:
             return Found(_dead_item(dead), dead)
-        async for address, stored in self._events.deferred(profile_id):
+        deferred = await self._events.find_deferred(profile_id, event_id)
+        if deferred is not None:
+            address, stored = deferred
             event = _event_of(stored)
-            if event is not None and event.id == event_id and (item := _deferred_item(address, stored, event)):
+            if event is not None and (item := _deferred_item(address, stored, event)):
                 return Found(item, stored)
-        shard = subjects.shard_of(profile_id, self._shards)
-        stream = subjects.event_stream(shard)
         held = await self._stacks.held_by_profile(profile_id)
+        stream = subjects.event_stream(subjects.shard_of(profile_id, self._shards))
         for sequence, holding in held.items():
             if holding.event_id == event_id and (stored_now := await self._fabric.get(stream, sequence=sequence)):
                 event = _event_of(stored_now)
                 if event is not None:
                     return Found(_stored_item(stored_now, event, holding), stored_now)
+        async with self._walks(profile_id):
+            return await self._look_through_lines(profile_id, event_id, held)
+
+    async def _look_through_lines(self, profile_id: str, event_id: str, held: dict[int, Held]) -> Found | None:
+        shard = subjects.shard_of(profile_id, self._shards)
+        stream = subjects.event_stream(shard)
         async for stored in self._fabric.walk(stream, subjects.profile_filter(shard, profile_id)):
             event = _event_of(stored)
             if event is not None and event.id == event_id:
                 with suppress(ValueError):  # a stranger's: in no line of ours
                     return Found(_stored_item(stored, event, held.get(stored.sequence)), stored)
         return None
+
+    @asynccontextmanager
+    async def _walks(self, profile_id: str) -> AsyncIterator[None]:
+        """Walk through the lines one at a time for a profile, and few at a time for all: each reads bodies."""
+        turn, waiting = self._turns.get(profile_id, (asyncio.Lock(), 0))
+        if waiting >= MAX_WAITING_WALKS:
+            raise Unavailable("too many look-ups by id are under way in this profile; try again in a moment")
+        self._turns[profile_id] = (turn, waiting + 1)
+        try:
+            async with turn, self._room:
+                yield
+        finally:
+            _, waiting = self._turns.pop(profile_id)
+            if waiting > 1:
+                self._turns[profile_id] = (turn, waiting - 1)
 
     async def _held(self, address: Address) -> list[Item]:
         return [
