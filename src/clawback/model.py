@@ -78,7 +78,7 @@ class Overlap(StrEnum):
 
 
 class Scheme(StrEnum):
-    """The signature schemes a source can have; `type` or `verifierType` in requests."""
+    """The types of sources that code speaks of. All of them, presets and mechanisms, are in senders/presets/."""
 
     GITHUB = "github"
     STRIPE = "stripe"
@@ -148,19 +148,38 @@ class EventTypeRule(Record, frozen=True):
     action: str | None = None
 
 
+class TimestampRule(Record, frozen=True):
+    """Where an `hmac` source's requests say when they were signed: one of three places, and in which unit."""
+
+    header: str | None = None
+    field: str | None = None
+    body: str | None = None
+    unit: str = "s"
+    tolerance_seconds: int = 300
+
+
 class SignatureRule(Record, frozen=True):
-    """A `generic` signature: its header, hash, encoding, and a prefix (None: `sha256=` is optional; "": none)."""
+    """
+    An `hmac` signature: its header, hash, encoding, and a prefix (None: `sha256=` is optional; "": none).
+
+    `separator` stands between several in one header, `signed` is a template of what is signed, `key` how the secret is
+    read.
+    """
 
     header: str = "X-Signature"
     algorithm: str = "sha256"
     encoding: str = "hex"
     prefix: str | None = None
+    separator: str = ""
+    signed: str = "{body}"
+    timestamp: TimestampRule | None = None
+    key: str = "text"
 
 
 class Projection(Record, frozen=True):
     """Which part of a payload is shown: made short by the rules for a scheme, or the fields at these dotted paths."""
 
-    compact: Scheme | None = None
+    compact: str | None = None
     fields: tuple[str, ...] = ()
 
 
@@ -178,7 +197,7 @@ class Source(Record, frozen=True):
     id: str
     profile_id: str
     slug: str
-    scheme: Scheme
+    scheme: str
     created_at: datetime
     secrets: tuple[Sealed, ...] = ()
     skill: str | None = None

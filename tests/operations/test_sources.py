@@ -178,7 +178,7 @@ async def test_an_unsigned_source_is_a_warning_in_the_log(services, alice, caplo
         ({"skill": "x" * 16385}, "skill has"),
         ({"routes": {"": "/x"}}, "route refused"),
         ({"event_type": EventTypeRule(action="a")}, "action alone"),
-        ({"signature": SignatureRule()}, "signature is for type generic"),
+        ({"signature": SignatureRule()}, "signature is for type hmac"),
         ({"session_tag": "a b"}, "a tag is"),
         ({"verifier_type": "none", "secret": None, "priority": Priority.INTERRUPT}, "whoever learns the URL"),
     ],

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import senders
 from clawback.errors import BadSignature
 from clawback.model import Scheme, SignatureRule
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
-from clawback.senders.signatures import SCHEMES, verify
+from clawback.senders.verifying import verify
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "signature-vectors.json").read_text())["vectors"]
@@ -123,6 +124,8 @@ def test_one_flipped_bit_of_a_header_is_refused(scheme, fields, body, secret):
 
     for place, (name, value) in enumerate(raw):
         for mutated in mutations(value):
+            if scheme == Scheme.GENERIC and mutated.lower() == value.lower():
+                continue  # whoever describes a signature need not say in which case its digits are
             changed = [*raw[:place], (name, mutated), *raw[place + 1 :]]
             with pytest.raises(BadSignature):
                 verify(Request(Headers(changed), body), scheme, [secret], NOW)
@@ -174,7 +177,7 @@ def test_secret_that_is_nearly_base64_is_no_key(scheme, secret):
 @pytest.mark.parametrize("scheme", SENDERS)
 def test_unsigned_request_is_refused_with_the_headers_that_are_accepted(scheme):
     """The message tells whoever sets up the sender what to send."""
-    names = [row.header for row in SCHEMES.get(scheme, ())] or ["X-Signature"]
+    names = [row.where for row in PRESETS[scheme].rows] or ["X-Signature"]
 
     with pytest.raises(BadSignature) as refusal:
         verify(request([]), scheme, [SECRET], NOW)
@@ -355,7 +358,7 @@ class TestGitlab:
         """GitLab sends both where both are set; the source knows one."""
         row = verify(request([*self.SIGNED, *self.TOKEN]), Scheme.GITLAB, [SECRET], NOW)
 
-        assert row.header == "X-Gitlab-Token"
+        assert row.where == "X-Gitlab-Token"
 
     def test_old_token_is_good_while_it_is_live_beside_the_signing_token(self):
         """Moving from one to the other loses no event."""

@@ -8,8 +8,8 @@ import senders
 from clawback.errors import BadSignature, Rejected
 from clawback.model import Scheme, SignatureRule
 from clawback.senders.request import Headers, Request
-from clawback.senders.signatures import verify
 from clawback.senders.signing import sign
+from clawback.senders.verifying import verify
 
 SIGNING_TOKEN = senders.STANDARD_SECRET
 """GitLab's newer kind of secret has the form of the Standard Webhooks'."""

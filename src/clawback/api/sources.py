@@ -11,7 +11,7 @@ from clawback import wire
 from clawback.api.answers import Answer, created, documented
 from clawback.api.asking import Ask
 from clawback.api.requests import After, Body, PageLimit
-from clawback.model import EventTypeRule, Priority, Scheme, SignatureRule
+from clawback.model import EventTypeRule, Priority, SignatureRule
 from clawback.operations.source_rules import (
     MAX_OVERLAP_SECONDS,
     MAX_ROUTES,
@@ -28,6 +28,7 @@ Routes = Annotated[
 Tag = Annotated[str, Meta(description="The session whose events these are; empty or (untagged): without a tag")]
 Secret = Annotated[str, Meta(max_length=MAX_SECRET_BYTES, description="What the sender signs with")]
 SetBy = Annotated[str, Meta(description="Whose order it gives: person, or session: and the tag of a session")]
+Type = Annotated[str, Meta(max_length=64, description="A preset, such as github, or hmac, token, basic, query, none")]
 Payload = Annotated[
     str | tuple[str, ...],
     Meta(description="Which part of a payload sessions are shown: full (default), compact, or 1 to 50 dotted paths"),
@@ -51,7 +52,7 @@ class Source(Answer, frozen=True):
     id: str
     slug: str | UnsetType = UNSET
     url: Annotated[str, Meta(description="Where its webhooks go")] | UnsetType = UNSET
-    type: Scheme | UnsetType = UNSET
+    type: str | UnsetType = UNSET
     skill: str | UnsetType = UNSET
     routes: dict[str, str] | UnsetType = UNSET
     event_type: EventTypeRule | UnsetType = UNSET
@@ -77,7 +78,7 @@ class NewSource(Body, frozen=True):
     """A source to be made; each field as of source_create in docs/protocol.md."""
 
     slug: Slug
-    verifier_type: Scheme
+    verifier_type: Type
     secret: Secret | None = None
     generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
     skill: Instruction | None = None

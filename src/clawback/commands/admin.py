@@ -12,7 +12,7 @@ from clawback.errors import ConfigError, NotFound
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.embedded import EmbeddedNats, has_store, is_running, read_auth
 from clawback.fabric.streams import Fabric
-from clawback.model import Profile, Scheme, Source
+from clawback.model import Profile, Source
 from clawback.settings import ServerSettings
 from clawback.store.last_seen import LastSeen
 from clawback.store.registry import Registry
@@ -65,7 +65,7 @@ async def revoke_token(settings: ServerSettings, token_id: str) -> None:
 
 
 async def open_source(
-    settings: ServerSettings, profile_name: str, slug: str | None, scheme: Scheme | None
+    settings: ServerSettings, profile_name: str, slug: str | None, scheme: str | None
 ) -> tuple[str, Source, bytes]:
     """
     Find a source of a profile, and return its public URL, itself, and its newest secret, empty where it has none.
@@ -89,8 +89,8 @@ async def open_source(
     return url, source, vault.open(secrets[0], profile_id=profile.id, source_id=source.id)
 
 
-def _pick(sources: Sequence[Source], profile_name: str, slug: str | None, scheme: Scheme | None) -> Source:
-    fitting = [source for source in sources if (source.slug == slug if slug is not None else source.scheme is scheme)]
+def _pick(sources: Sequence[Source], profile_name: str, slug: str | None, scheme: str | None) -> Source:
+    fitting = [source for source in sources if (source.slug == slug if slug is not None else source.scheme == scheme)]
     if len(fitting) == 1:
         return fitting[0]
     wanted = f"named {slug!a}" if slug is not None else f"of type {scheme}"

@@ -15,24 +15,23 @@ from msgspec import Struct
 
 from clawback.errors import Rejected
 from clawback.model import Scheme, encode_json
+from clawback.senders.event_type import type_places
+from clawback.senders.presets import PRESETS
 
 _FOLDER = files("clawback") / "samples"
-
-_FIRST = {Scheme.GITHUB: "pull_request.opened", Scheme.STRIPE: "payment_intent.succeeded", Scheme.GITLAB: "push"}
-"""What a scheme alone means, where there are several; of the others there is one."""
 
 
 class Sample(Struct, frozen=True):
     """One sample: its scheme, the event type in its file's name, and its body."""
 
-    scheme: Scheme
+    scheme: str
     kind: str
     body: bytes
 
 
 def list_samples() -> list[str]:
     """Name all samples, scheme by scheme."""
-    return [f"{scheme}.{kind}" for scheme in Scheme for kind in _kinds(scheme)]
+    return [f"{scheme}.{kind}" for scheme in PRESETS for kind in _kinds(scheme)]
 
 
 def find_sample(name: str) -> Sample:
@@ -44,15 +43,20 @@ def find_sample(name: str) -> Sample:
     """
     scheme, kind = parse_name(name)
     kinds = _kinds(scheme)
-    kind = kind or _FIRST.get(scheme, kinds[0])
+    if not kinds:
+        raise Rejected(f"there is no sample of type {scheme}, which is no sender: give a body with --body")
+    preset = PRESETS[scheme]
+    kind = kind or (preset.example_type if preset.example_type in kinds else kinds[0])
     if kind not in kinds:
         near = difflib.get_close_matches(kind, kinds, n=3, cutoff=0.3) or kinds
         names = ", ".join(f"{scheme}.{each}" for each in near)
         raise Rejected(f"there is no sample {name!a}; near it are: {names}. `clawback trigger --list` names them all")
+    if preset.example:
+        return Sample(scheme, kind, preset.example.encode())
     return Sample(scheme, kind, (_FOLDER / scheme / f"{_file_name(kind)}.json").read_bytes())
 
 
-def parse_name(name: str) -> tuple[Scheme, str]:
+def parse_name(name: str) -> tuple[str, str]:
     """
     Part a name into its scheme and event type, which may be empty.
 
@@ -60,13 +64,12 @@ def parse_name(name: str) -> tuple[Scheme, str]:
         Rejected: there is no such scheme.
     """
     word, _, kind = name.partition(".")
-    try:
-        return Scheme(word), kind
-    except ValueError:
-        raise Rejected(f"{word[:80]!a} is no type of source; there are: {', '.join(Scheme)}") from None
+    if word not in PRESETS:
+        raise Rejected(f"{word[:80]!a} is no type of source; there are: {', '.join(PRESETS)}")
+    return word, kind
 
 
-def freshen(scheme: Scheme, body: bytes, delivery_id: str, now: datetime) -> bytes:
+def freshen(scheme: str, body: bytes, delivery_id: str, now: datetime) -> bytes:
     """
     Make anew what must differ each time and stands in the body: the id by which a repeat is told, and signed times.
 
@@ -84,7 +87,7 @@ def freshen(scheme: Scheme, body: bytes, delivery_id: str, now: datetime) -> byt
             return body
 
 
-def type_header(scheme: Scheme, kind: str, name: str | None = None) -> dict[str, str]:
+def type_header(scheme: str, kind: str, name: str | None = None) -> dict[str, str]:
     """
     Build the header that carries an event type, where the scheme has one, or the source asks for the header `name`.
 
@@ -95,17 +98,21 @@ def type_header(scheme: Scheme, kind: str, name: str | None = None) -> dict[str,
     match scheme:
         case Scheme.GITHUB:
             return {"X-GitHub-Event": kind.partition(".")[0]}
-        case Scheme.SHOPIFY:
-            return {"X-Shopify-Topic": kind}
         case Scheme.LINEAR:
             return {"Linear-Event": kind.partition(".")[0]}
         case Scheme.GITLAB:
             return {"X-Gitlab-Event": f"{kind.replace('_', ' ').title()} Hook"}
-        case _:
-            return {}
+    places = type_places(scheme)
+    if places.header is None:
+        return {}
+    return {places.header: kind.partition(".")[0] if places.action else kind}
 
 
-def _kinds(scheme: Scheme) -> Sequence[str]:
+def _kinds(scheme: str) -> Sequence[str]:
+    if PRESETS[scheme].example:
+        return [PRESETS[scheme].example_type or "sample"]
+    if not (_FOLDER / scheme).is_dir():
+        return []
     names = sorted(entry.name.removesuffix(".json") for entry in (_FOLDER / scheme).iterdir())
     return [name.replace("-", "/") for name in names]
 

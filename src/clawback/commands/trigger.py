@@ -35,7 +35,7 @@ class Target(Struct, frozen=True):
 
     url: str
     secret: bytes
-    scheme: Scheme | None = None
+    scheme: str | None = None
     rule: SignatureRule | None = None
     event_type: EventTypeRule | None = None
 
@@ -47,7 +47,7 @@ class Target(Struct, frozen=True):
 class Shot(Struct, frozen=True):
     """What is sent: a sample, or a body of the person's own, with the event type for its header."""
 
-    scheme: Scheme
+    scheme: str
     kind: str
     body: bytes
     is_sample: bool
@@ -73,7 +73,7 @@ def choose_shot(name: str, body: Path | None, kind: str | None) -> Shot:
         raise ConfigError(f"--body: cannot read {body}: {error.strerror}") from error
 
 
-async def own_target(settings: ServerSettings, profile: str, slug: str | None, scheme: Scheme) -> Target:
+async def own_target(settings: ServerSettings, profile: str, slug: str | None, scheme: str) -> Target:
     """
     Find a source of this machine's server, and open its secret.
 
@@ -85,7 +85,7 @@ async def own_target(settings: ServerSettings, profile: str, slug: str | None, s
     return Target(url, secret, source.scheme, source.signature, source.event_type)
 
 
-def given_target(url: str, slug: str | None, secret: str | None, secret_file: Path | None, scheme: Scheme) -> Target:
+def given_target(url: str, slug: str | None, secret: str | None, secret_file: Path | None, scheme: str) -> Target:
     """
     Take a source as the person gives it.
 
@@ -98,7 +98,7 @@ def given_target(url: str, slug: str | None, secret: str | None, secret_file: Pa
         )
     if secret_file is not None:
         secret = read_private_file(secret_file, setting="--secret-file")
-    if secret is None and scheme is not Scheme.NONE:
+    if secret is None and scheme != Scheme.NONE:
         raise ConfigError("--url needs the source's secret: give --secret-stdin, or --secret-file FILE")
     return Target(url, (secret or "").encode())
 

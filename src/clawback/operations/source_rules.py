@@ -6,16 +6,19 @@ its maker reads the reason, and not at the first webhook, where nobody does.
 """
 
 import base64
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
-from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule
+from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
-from clawback.senders.signatures import ALGORITHMS, ENCODINGS, SCHEMES
+from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, UNITS, template
+from clawback.senders.verifying import RULED
 
 MAX_ROUTES = 200
 
@@ -42,25 +45,26 @@ MAX_TIMEOUT_SECONDS = 24 * 3600
 MAX_FIELDS = 50
 """Of a payload that is shown in part. They stand in the header of each event, so there is an end to them."""
 
+MAX_TOLERANCE_SECONDS = 3600
+"""Of a signed time: who needs longer has no clock."""
+
 MAX_QUOTED = 80
 """Characters of a refused value that its refusal repeats."""
 
 _SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # token of RFC 9110 section 5.6.2
-_PREFIX = re.compile(r"[!-~]{0,64}")
+_PREFIX = re.compile(r"[ -~]{0,64}")
 
-_SCHEME_NAMES = ", ".join(scheme for scheme in Scheme)
+_SCHEME_NAMES = ", ".join(PRESETS)
 
 _WHSEC = "whsec_"
 
-_SECRET_FORMS: dict[Scheme, str] = {
+_SECRET_FORMS: dict[str, str] = {
     Scheme.STRIPE: "whsec_ and what Stripe shows after it; an API key (sk_…) is something else",
     Scheme.STANDARD_WEBHOOKS: "whsec_ followed by base64",
+    "basic": "user:password, with the colon",
     Scheme.GITLAB: "a signing token, whsec_ followed by base64, or a secret token, which does not start like that",
 }
-
-_MADE_BY_SENDER = {Scheme.STRIPE: "Stripe", Scheme.SLACK: "Slack", Scheme.SHOPIFY: "Shopify", Scheme.LINEAR: "Linear"}
-"""Services that show a secret of their own and take none."""
 
 
 def check_slug(slug: str) -> str:
@@ -77,7 +81,7 @@ def check_slug(slug: str) -> str:
     return slug
 
 
-def check_scheme(name: str | None) -> Scheme:
+def check_scheme(name: str | None) -> str:
     """
     Check how the source's requests are signed. There is no default: the insecure one must be asked for.
 
@@ -88,14 +92,15 @@ def check_scheme(name: str | None) -> Scheme:
         raise Rejected(
             f"the verifier type is missing: choose one of {_SCHEME_NAMES} (none accepts requests that nobody signed)"
         )
-    try:
-        return Scheme(name)
-    except ValueError:
-        raise Rejected(f"verifier type refused, read {_quoted(name)}: accepted is one of {_SCHEME_NAMES}") from None
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise Rejected(f"verifier type refused, read {_quoted(name)}: accepted is one of {_SCHEME_NAMES}{meant}")
+    return name
 
 
 def choose_secret(
-    scheme: Scheme, secret: str | None, *, generate: bool, random_bytes: Callable[[int], bytes]
+    scheme: str, secret: str | None, *, generate: bool, random_bytes: Callable[[int], bytes]
 ) -> str | None:
     """
     Check the given secret, or make one where that is asked for; None where the scheme has none.
@@ -105,7 +110,7 @@ def choose_secret(
     Raises:
         Rejected: there is none, one too many, or it is no key for the scheme. The text never holds it.
     """
-    if scheme is Scheme.NONE:
+    if scheme == Scheme.NONE:
         if secret or generate:
             raise Rejected("type none checks no signature, so it has no secret: choose another type, or leave it out")
         return None
@@ -116,7 +121,7 @@ def choose_secret(
     if secret is None:
         raise Rejected(
             f"the secret is missing: type {scheme} needs the one that the sender signs with"
-            + ("" if scheme in _MADE_BY_SENDER else ", or ask for a new one with generateSecret")
+            + ("" if PRESETS[scheme].shows_secret else ", or ask for a new one with generateSecret")
             + _where_to_find(scheme)
         )
     _check_secret(scheme, secret)
@@ -145,26 +150,29 @@ def check_overlap(seconds: int | None, *, rotated: bool) -> int:
     return seconds
 
 
-def _make_secret(scheme: Scheme, random_bytes: Callable[[int], bytes]) -> str:
-    if scheme in _MADE_BY_SENDER:
-        raise Rejected(f"{_MADE_BY_SENDER[scheme]} takes no secret of ours{_where_to_find(scheme)}")
+def _make_secret(scheme: str, random_bytes: Callable[[int], bytes]) -> str:
+    preset = PRESETS[scheme]
+    if preset.shows_secret:
+        raise Rejected(f"{preset.title} takes no secret of ours{_where_to_find(scheme)}")
     key = random_bytes(32)
-    if scheme in (Scheme.STANDARD_WEBHOOKS, Scheme.GITLAB):
+    if scheme == "basic":
+        return f"clawback:{key.hex()}"
+    if preset.key_secret:
         # GitLab takes such a one as a signing token: the request is then signed, not just accompanied by its secret.
         return _WHSEC + base64.b64encode(key).decode()
     return key.hex()
 
 
-def _where_to_find(scheme: Scheme) -> str:
-    if scheme not in _MADE_BY_SENDER:
+def _where_to_find(scheme: str) -> str:
+    if not PRESETS[scheme].shows_secret:
         return ""
     return (
-        f": {_MADE_BY_SENDER[scheme]} shows its own once the webhook's URL is entered there, which account_info tells"
+        f": {PRESETS[scheme].title} shows its own once the webhook's URL is entered there, which account_info tells"
         " (webhookBaseUrl, a slash and the slug)"
     )
 
 
-def _check_secret(scheme: Scheme, secret: str) -> None:
+def _check_secret(scheme: str, secret: str) -> None:
     encoded = _utf8(secret, "secret")
     if not secret:
         raise Rejected("the secret is empty, and anybody could sign with that: give the one that the sender signs with")
@@ -172,9 +180,10 @@ def _check_secret(scheme: Scheme, secret: str) -> None:
         raise Rejected("the secret begins or ends with white space, which belongs to no secret: give it without")
     if len(encoded) > MAX_SECRET_BYTES:
         raise Rejected(f"the secret has {len(encoded)} bytes: accepted are at most {MAX_SECRET_BYTES}")
-    fits = scheme is Scheme.GENERIC or any(row.key(encoded) for row in SCHEMES[scheme])
-    if not fits or (scheme is Scheme.STRIPE and not secret.startswith(_WHSEC)):
-        raise Rejected(f"the secret is not one of type {scheme}, which is {_SECRET_FORMS[scheme]}")
+    fits = scheme in RULED or any(row.key(encoded) for row in PRESETS[scheme].rows)
+    if not fits or (scheme == Scheme.STRIPE and not secret.startswith(_WHSEC)):
+        form = _SECRET_FORMS.get(scheme, f"what {PRESETS[scheme].title} shows, as it shows it")
+        raise Rejected(f"the secret is not one of type {scheme}, which is {form}")
 
 
 def check_instruction(text: str | None, name: str) -> str | None:
@@ -254,37 +263,84 @@ def _check_path(path: str, name: str) -> None:
         )
 
 
-def check_signature(rule: SignatureRule | None, scheme: Scheme) -> SignatureRule | None:
+def check_signature(rule: SignatureRule | None, scheme: str) -> SignatureRule | None:
     """
-    Check how a `generic` source is signed.
+    Check how an `hmac` source is signed.
 
     Raises:
-        Rejected: the scheme is not `generic`, or the header, algorithm, encoding or prefix is none.
+        Rejected: the type is not `hmac`, or the header, algorithm, encoding or prefix is none.
     """
     if rule is None:
         return None
-    if scheme is not Scheme.GENERIC:
-        raise Rejected(f"signature is for type generic; {scheme} has its own rules: leave it out, or choose generic")
+    if scheme not in RULED:
+        raise Rejected(
+            f"signature is for type hmac, or generic, its older name; {scheme} has its own rules: leave it out, or"
+            " choose hmac"
+        )
     _check_header(rule.header, "signature.header")
     for name, value, accepted in (("algorithm", rule.algorithm, ALGORITHMS), ("encoding", rule.encoding, ENCODINGS)):
         if value not in accepted:
             raise Rejected(f"signature.{name} refused, read {_quoted(value)}: accepted is one of {', '.join(accepted)}")
+    _check_template(rule)
     if rule.prefix is not None and not _PREFIX.fullmatch(rule.prefix):
         raise Rejected(
             f"signature.prefix refused, read {_quoted(rule.prefix)}: it is at most 64 printable ASCII characters"
-            " without blanks"
         )
     return rule
 
 
-def warn_of(scheme: Scheme, priority: Priority) -> str | None:
+def warn_of(scheme: str, priority: Priority) -> str | None:
     """Say in a sentence what the owner of such a source takes upon themselves; None where there is nothing to say."""
-    if scheme is not Scheme.NONE or priority is not Priority.INTERRUPT:
+    if scheme != Scheme.NONE or priority is not Priority.INTERRUPT:
         return None
     return (
         "type none with priority interrupt: whoever learns the URL can stop what the session does at any moment. Keep"
         " the URL secret, or choose a type with signatures"
     )
+
+
+def _check_template(rule: SignatureRule) -> None:
+    """Check what is signed, and where the time and further signatures stand."""
+    fields = {piece[0] for piece in template(rule.signed) if isinstance(piece, tuple)}
+    if (
+        not rule.signed.isprintable()
+        or len(rule.signed) > MAX_TEXT_CHARACTERS
+        or "body" not in fields
+        or "id" in fields
+    ):
+        raise Rejected(
+            f"signature.signed refused, read {_quoted(rule.signed)}: it is what is signed, {{body}} among it, and may"
+            " hold {timestamp} {url} {method} {path} {header:NAME} {json:PATH}"
+        )
+    if rule.key not in KEY_FORMS:
+        raise Rejected(f"signature.key refused, read {_quoted(rule.key)}: accepted is one of {', '.join(KEY_FORMS)}")
+    if len(rule.separator) > 1 or not rule.separator.isascii() or not rule.separator.isprintable():
+        raise Rejected(
+            f"signature.separator refused, read {_quoted(rule.separator)}: it is one character, such as a comma,"
+            " between several signatures in one header"
+        )
+    if ("timestamp" in fields) is not (rule.timestamp is not None):
+        raise Rejected(
+            "signature.timestamp and {timestamp} in signature.signed belong together: a time that nobody signed proves"
+            " nothing, and one that nobody can find cannot be signed; give both or neither"
+        )
+    if rule.timestamp is not None:
+        _check_timestamp(rule.timestamp, rule.separator)
+
+
+def _check_timestamp(known: TimestampRule, separator: str) -> None:
+    given = [each for each in (known.header, known.field, known.body) if each is not None]
+    if len(given) != 1 or known.unit not in UNITS or not 1 <= known.tolerance_seconds <= MAX_TOLERANCE_SECONDS:
+        raise Rejected(
+            "signature.timestamp refused: it is one of header, field (of the signature's header) and body (a path); a"
+            f" unit, one of {', '.join(UNITS)}; and toleranceSeconds of 1 to {MAX_TOLERANCE_SECONDS}"
+        )
+    if known.header is not None:
+        _check_header(known.header, "signature.timestamp.header")
+    if known.body is not None:
+        _check_path(known.body, "signature.timestamp.body")
+    if known.field is not None and (not separator or not _PREFIX.fullmatch(known.field)):
+        raise Rejected("signature.timestamp.field is a name such as t, and needs signature.separator beside it")
 
 
 def check_timeout(seconds: int) -> int:
@@ -334,7 +390,7 @@ def _quoted(text: str) -> str:
     return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}…"
 
 
-def check_payload(payload: str | Sequence[str] | None, scheme: Scheme) -> Projection | None:
+def check_payload(payload: str | Sequence[str] | None, scheme: str) -> Projection | None:
     """
     Check which part of a payload is to be shown: `full`, `compact`, or the fields at dotted paths; None for all of it.
 

@@ -67,9 +67,9 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
     await services.registry.create_source(source)
     log.info(
         "source created",
-        extra={"action": "source_created", "profile": profile.id, "source": source.id, "scheme": scheme.value},
+        extra={"action": "source_created", "profile": profile.id, "source": source.id, "scheme": scheme},
     )
-    if scheme is Scheme.NONE:
+    if scheme == Scheme.NONE:
         log.warning(
             "source %s accepts requests that nobody signed: whoever learns its URL can send events",
             source.id,
@@ -188,7 +188,7 @@ def _is_whole(changes: dict[str, Any], source: Source) -> bool:
     return ("skill" in changes or not source.skill) and ("routes" in changes or not source.routes)
 
 
-def _changes(request: wire.SourceUpdate, scheme: Scheme) -> dict[str, Any]:
+def _changes(request: wire.SourceUpdate, scheme: str) -> dict[str, Any]:
     """Check what is given but for the secret; what is empty gives the field back its default."""
     changes: dict[str, Any] = {}
     if request.skill is not None:

@@ -32,7 +32,7 @@ def project(body: bytes, projection: Projection) -> str | None:
 def _choose(payload: Any, projection: Projection) -> Any:  # noqa: ANN401 -- JSON
     if projection.fields:
         return select(payload, parse_selection(projection.fields))
-    if projection.compact is Scheme.GITHUB and isinstance(payload, dict):
+    if projection.compact == Scheme.GITHUB and isinstance(payload, dict):
         payload = github.shorten(payload)
     return without_empty(payload)
 

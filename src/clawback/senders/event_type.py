@@ -5,38 +5,19 @@ A source says where its type stands, or its scheme does: in a header, else at a 
 with a dot, at a second path (`action`). No place, or nothing there, is the empty type, which only `*` routes.
 """
 
-from msgspec import Struct
-
-from clawback.model import EventTypeRule, Scheme
+from clawback.model import EventTypeRule
+from clawback.senders.preset import Places
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Request
 
 
-class _Places(Struct, frozen=True):
-    """Where to look: the header first, then each path; `action` is appended to what was found."""
-
-    header: str | None = None
-    paths: tuple[str, ...] = ()
-    action: str | None = None
+def type_places(scheme: str) -> Places:
+    """Say where a preset has its event types; nowhere where a newer server made the source."""
+    preset = PRESETS.get(scheme)
+    return Places() if preset is None else preset.type
 
 
-_DEFAULTS: dict[Scheme, _Places] = {
-    Scheme.GITHUB: _Places(header="X-GitHub-Event", action="action"),
-    Scheme.STRIPE: _Places(paths=("type",)),
-    # The specification's payload: `type`, `timestamp`, `data`.
-    Scheme.STANDARD_WEBHOOKS: _Places(paths=("type",)),
-    # An event's own type is inside an `event_callback`; interactions have theirs outside, slash commands a name.
-    Scheme.SLACK: _Places(paths=("event.type", "type", "command")),
-    Scheme.SHOPIFY: _Places(header="X-Shopify-Topic"),
-    # `Issue` and `create`, `update` or `remove`: `Issue.create`.
-    Scheme.LINEAR: _Places(header="Linear-Event", action="action"),
-    # `Push Hook`, as GitLab's documentation names each event; `push` where a proxy strips the header.
-    Scheme.GITLAB: _Places(header="X-Gitlab-Event", paths=("object_kind",)),
-    Scheme.GENERIC: _Places(),
-    Scheme.NONE: _Places(),
-}
-
-
-def read_event_type(request: Request, scheme: Scheme, rule: EventTypeRule | None) -> str:
+def read_event_type(request: Request, scheme: str, rule: EventTypeRule | None) -> str:
     """
     Find a request's event type; a source's own `rule` replaces its scheme's as a whole.
 
@@ -45,7 +26,7 @@ def read_event_type(request: Request, scheme: Scheme, rule: EventTypeRule | None
     Raises:
         BadPayload: a path must be read and the body is not JSON in UTF-8; or the header comes twice.
     """
-    places = _DEFAULTS[scheme] if rule is None else _places(rule)
+    places = type_places(scheme) if rule is None else _places(rule)
     kind = _header(request, places.header)
     for path in places.paths:
         kind = kind or request.text_at(path)
@@ -55,8 +36,8 @@ def read_event_type(request: Request, scheme: Scheme, rule: EventTypeRule | None
     return f"{kind}.{action}" if action else kind
 
 
-def _places(rule: EventTypeRule) -> _Places:
-    return _Places(header=rule.header, paths=(rule.body,) if rule.body else (), action=rule.action)
+def _places(rule: EventTypeRule) -> Places:
+    return Places(header=rule.header, paths=(rule.body,) if rule.body else (), action=rule.action)
 
 
 def _header(request: Request, name: str | None) -> str | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import EventTypeRule, Scheme
+from clawback.senders.event_type import type_places
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Request
 
 _GITHUB_ROWS: tuple[tuple[str, str], ...] = (
@@ -123,7 +124,7 @@ _GITLAB_KINDS: dict[str, tuple[str, ...]] = {
 """What GitLab calls an event in its header, and what in `object_kind`. docs.gitlab.com, "Webhook events"."""
 
 
-def is_type_signed(request: Request, scheme: Scheme, rule: EventTypeRule | None) -> bool:
+def is_type_signed(request: Request, scheme: str, rule: EventTypeRule | None) -> bool:
     """
     Say whether the body of a signed request bears out its event type; False where only a header tells it.
 
@@ -132,7 +133,7 @@ def is_type_signed(request: Request, scheme: Scheme, rule: EventTypeRule | None)
     Raises:
         BadSignature: the body tells that it is something else than the header says.
     """
-    header, bears_out = _BY_SCHEME.get(scheme, (None, None))
+    header, bears_out = type_places(scheme).header, _BY_SCHEME.get(scheme)
     if rule is not None:
         if rule.header is None or request.headers.get(rule.header) is None:
             return True
@@ -195,14 +196,9 @@ def _gitlab(request: Request, claimed: str) -> bool:
     return True
 
 
-def _shopify(_request: Request, _claimed: str) -> bool:
-    return False
-
-
-_BY_SCHEME: dict[Scheme, tuple[str, Callable[[Request, str], bool]]] = {
-    Scheme.GITHUB: ("X-GitHub-Event", _github),
-    Scheme.LINEAR: ("Linear-Event", _linear),
-    Scheme.GITLAB: ("X-Gitlab-Event", _gitlab),
-    Scheme.SHOPIFY: ("X-Shopify-Topic", _shopify),
+_BY_SCHEME: dict[str, Callable[[Request, str], bool]] = {
+    Scheme.GITHUB: _github,
+    Scheme.LINEAR: _linear,
+    Scheme.GITLAB: _gitlab,
 }
-"""Schemes whose type stands in a header, and how their bodies bear it out. All others have it in the signed body."""
+"""How the bodies of senders bear out a type in a header. Of all others nothing is known, so theirs is not signed."""

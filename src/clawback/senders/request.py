@@ -88,14 +88,36 @@ class Headers:
 
 
 class Request:
-    """One request's headers and body. Values are read from the body on demand, its JSON is checked once."""
+    """
+    One request's headers and body. Values are read from the body on demand, its JSON is checked once.
 
-    def __init__(self, headers: Headers, body: bytes) -> None:
+    `base` is the public URL of this server; `target` the path and query, as they were asked for.
+    """
+
+    def __init__(
+        self, headers: Headers, body: bytes, *, method: str = "POST", base: str = "", target: str = ""
+    ) -> None:
         self.headers = headers
         self.body = body
+        self.method = method
+        self.target = target
+        self._base = base
         # Not cached_property: until Python 3.12 each takes a lock, which costs as much as the check.
         self._is_utf8: bool | None = None
         self._parsed: Raw | dict[str, Raw] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL that was registered at the sender, with its query."""
+        return self._base + self.target
+
+    def query_values(self, name: str) -> list[bytes]:
+        """Return every value of a name in the URL's query, decoded."""
+        _, _, query = self.target.partition("?")
+        if query.count("&") >= MAX_FORM_FIELDS:
+            return []
+        pairs = (field.encode("latin-1", "replace").partition(b"=") for field in query.split("&"))
+        return [decode_form_text(value) for found, _, value in pairs if decode_form_text(found) == name.encode()]
 
     @property
     def is_utf8(self) -> bool:

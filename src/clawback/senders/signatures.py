@@ -1,20 +1,22 @@
 """
-Webhook signatures: one engine, and every scheme as rows of one table. Pure.
+Webhook signatures: one engine for every row of every preset. Pure.
 
-A row says which header carries the signature, what is signed and with which secret. A scheme is one row or more: of
-those whose header the request carries and which fit a secret of the source, the first decides, and nothing falls back
+A row says where the signature is, what is signed, how and with which secret. A preset has one row or more: of those
+whose signature the request carries and which fit a secret of the source, the first decides, and nothing falls back
 to the next. So a request signed wrongly in the new way is not saved by being right in the old one.
 
 What is never taken for granted:
 
   * The bytes are verified as received, before anything parses them.
   * The expected signature is encoded and compared, the given one never decoded: base64 and hex have several spellings
-    of one value and lenient decoders, a comparison has neither. Comparisons take constant time, on bytes.
+    of one value and lenient decoders, a comparison has neither. Comparisons take constant time, on bytes. Where a
+    public key verifies, the given one must be the one spelling of what it decodes to.
   * Fail closed: no secret, an empty one, or one that is no key for the scheme verifies nothing.
   * Two copies of a header that counts are refused; a proxy might have read the other one.
   * Timestamps are plain ASCII digits, and both sides of the tolerance count.
 
-Sources: each row names its own. The tests hold every row against the vendors' published vectors.
+The rows are data, in senders/presets/. The tests hold them against the vendors' published vectors, and against a second
+hand that signs.
 """
 
 import base64
@@ -23,17 +25,31 @@ import hmac
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Struct
 
 from clawback.errors import BadPayload, BadSignature
-from clawback.model import Scheme, SignatureRule
+from clawback.model import SignatureRule, TimestampRule
 from clawback.senders.request import Request
 
 ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
 """What a `generic` source may name. SHA-1 is broken for collisions, which an HMAC does not rest on (RFC 6151, 2.3)."""
 
-ENCODINGS = ("hex", "base64")
+ENCODINGS = ("hex", "base64", "base64url")
+"""Of a digest: hex in lower case, base64 with padding, base64url without."""
+
+TOKEN = "token"  # noqa: S105 -- no secret, its kind
+BASIC = "basic"
+ED25519 = "ed25519"
+ECDSA = "ecdsa-p256"
+"""What a row can ask for instead of an HMAC: the secret itself, as it is or as HTTP's basic; or a public key's."""
 
 TOLERANCE_S = 300
 """How far a signed timestamp may be from now: five minutes both ways, as Stripe, Slack and Standard Webhooks advise."""
@@ -43,10 +59,24 @@ MAX_SIGNATURES = 16
 
 _SIGNING_PREFIX = b"whsec_"
 _DIGITS = re.compile(rb"[0-9]{1,13}")
+_RFC3339 = re.compile(
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_FIELD = re.compile(r"\{(body|timestamp|id|url|method|path|header:[^{}]+|json:[^{}]+)\}")
+
+_PER_SECOND = {"s": 1, "ms": 1000}
+UNITS = ("s", "ms", "rfc3339")
+"""Of a signed time. RFC 3339 is signed as it stands, never as it would be written anew."""
 
 
 class InHeader(Struct, frozen=True):
     """A value in a header of its own."""
+
+    name: str
+
+
+class InQuery(Struct, frozen=True):
+    """A value in the query of the URL, by its name."""
 
     name: str
 
@@ -64,18 +94,19 @@ class InBody(Struct, frozen=True):
 
 
 class Clock(Struct, frozen=True):
-    """Where a request says when it was signed, in what units, and how far that may be from now."""
+    """Where a request says when it was signed, in what unit, and how far that may be from now."""
 
     place: InHeader | InSignature | InBody
-    per_second: int = 1
+    unit: str = "s"
     tolerance_s: int = TOLERANCE_S
 
 
-def _as_text(secret: bytes) -> bytes:
+def as_text(secret: bytes) -> bytes:
+    """Take a secret as the key itself."""
     return secret
 
 
-def _as_base64(secret: bytes) -> bytes:
+def as_base64(secret: bytes) -> bytes:
     """Decode a Standard Webhooks secret; the libraries take it with and without `whsec_`."""
     try:
         return base64.b64decode(secret.removeprefix(_SIGNING_PREFIX), validate=True)
@@ -83,11 +114,45 @@ def _as_base64(secret: bytes) -> bytes:
         return b""
 
 
-def _as_signing_token(secret: bytes) -> bytes:
-    return _as_base64(secret) if secret.startswith(_SIGNING_PREFIX) else b""
+def as_plain_base64(secret: bytes) -> bytes:
+    """Decode a key that its sender shows in base64, with nothing in front."""
+    try:
+        return base64.b64decode(secret, validate=True)
+    except binascii.Error:
+        return b""
 
 
-def _as_plain_token(secret: bytes) -> bytes:
+def as_hex(secret: bytes) -> bytes:
+    """Decode a key that its sender shows in hex."""
+    try:
+        return binascii.unhexlify(secret)
+    except binascii.Error:
+        return b""
+
+
+def as_public_key(secret: bytes) -> bytes:
+    """Read a public key in PEM, or its bytes in hex or base64; what is none of these is no key."""
+    if secret.startswith(b"-----BEGIN"):
+        body = b"".join(line.strip() for line in secret.splitlines() if not line.startswith(b"-----"))
+        return as_plain_base64(body)
+    return as_hex(secret) or as_plain_base64(secret)
+
+
+def as_base64_or_text(secret: bytes) -> bytes:
+    """Decode a Standard Webhooks secret, and take another text as the key itself, as some senders' SDKs do."""
+    return as_base64(secret) if secret.startswith(_SIGNING_PREFIX) else secret
+
+
+KEY_FORMS: dict[str, Callable[[bytes], bytes]] = {"text": as_text, "base64": as_base64, "hex": as_hex}
+"""How a source of type `hmac` may say that its secret is to be read."""
+
+
+def as_signing_token(secret: bytes) -> bytes:
+    """Decode GitLab's signing token, and nothing else."""
+    return as_base64(secret) if secret.startswith(_SIGNING_PREFIX) else b""
+
+
+def as_plain_token(secret: bytes) -> bytes:
     """Keep GitLab's two kinds of secret apart: a signing token that came back in the clear proves nothing."""
     return b"" if secret.startswith(_SIGNING_PREFIX) else secret
 
@@ -97,171 +162,261 @@ class Row(Struct, frozen=True, kw_only=True):
     One way to sign a request.
 
     Fields:
-        header: carries the signature.
+        place: where the signature is; a text names a header.
         separator: stands between several signatures in it; empty: there is one.
         prefix: stands before each signature that counts; others are passed over.
         optional_prefix: whether a signature also counts without it.
-        algorithm: of the HMAC; None: the header carries the secret itself.
-        encoding: of the signature, one of `ENCODINGS`; hex is lower-case.
-        preamble: is signed in front of the body; `%(id)b` and `%(time)b` stand for the two values.
-        clock: where the time is; None: the scheme has none, and only the delivery id tells a replay.
-        delivery: where the delivery id is. It is signed where the preamble or the body holds it.
+        algorithm: the hash of an HMAC, one of `ALGORITHMS`; or `TOKEN`, `BASIC`, `ED25519`, `ECDSA`.
+        encoding: of the signature, one of `ENCODINGS`.
+        any_case: whether a hex digest counts in capitals too.
+        signed: the signed text, as a template: `{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`, `{path}`,
+            `{header:NAME}` and `{json:PATH}` stand for what the request has.
+        clock: where the time is; None: there is none, and only the delivery id tells a replay.
+        delivery: where the delivery id is. It is signed where the template or the body holds it.
+        falls_through: whether the next row may still pass a request that this one refuses: two headers under two keys.
         key: makes the key from a secret as a person entered it, or nothing where it does not fit.
     """
 
-    header: str
+    place: InHeader | InQuery | InBody
     separator: bytes = b""
     prefix: bytes = b""
     optional_prefix: bool = False
-    algorithm: str | None = "sha256"
+    algorithm: str = "sha256"
     encoding: str = "hex"
-    preamble: bytes = b""
+    any_case: bool = False
+    signed: str = "{body}"
     clock: Clock | None = None
     delivery: InHeader | InBody | None = None
-    key: Callable[[bytes], bytes] = _as_text
+    falls_through: bool = False
+    key: Callable[[bytes], bytes] = as_text
+
+    @property
+    def where(self) -> str:
+        """Name the place of the signature."""
+        match self.place:
+            case InHeader(name):
+                return name
+            case InQuery(name):
+                return f"{name} in the URL"
+            case InBody(path):
+                return f"{path} in the body"
+
+    @property
+    def signs(self) -> bool:
+        """Whether anything is signed, rather than just accompanied by a secret."""
+        return self.algorithm not in (TOKEN, BASIC)
 
 
-def _standard(family: str, key: Callable[[bytes], bytes] = _as_base64) -> Row:
-    return Row(
-        header=f"{family}-Signature",
+def header(name: str, **fields: Any) -> Row:  # noqa: ANN401 -- the fields of a row
+    """Build a row whose signature is in a header."""
+    return Row(place=InHeader(name), **fields)
+
+
+def standard(family: str, key: Callable[[bytes], bytes] = as_base64) -> Row:
+    """Build the row of the Standard Webhooks specification 1.0.0, under a family of header names."""
+    return header(
+        f"{family}-Signature",
         separator=b" ",
         prefix=b"v1,",
         encoding="base64",
-        preamble=b"%(id)b.%(time)b.",
+        signed="{id}.{timestamp}.{body}",
         clock=Clock(InHeader(f"{family}-Timestamp")),
         delivery=InHeader(f"{family}-Id"),
         key=key,
     )
 
 
-SCHEMES: dict[Scheme, tuple[Row, ...]] = {
-    # GitHub Docs, "Validating webhook deliveries". The SHA-1 header that is sent along does not count.
-    Scheme.GITHUB: (Row(header="X-Hub-Signature-256", prefix=b"sha256=", delivery=InHeader("X-GitHub-Delivery")),),
-    # docs.stripe.com/webhooks/signature. The key is the whole secret, `whsec_` included.
-    Scheme.STRIPE: (
-        Row(
-            header="Stripe-Signature",
-            separator=b",",
-            prefix=b"v1=",
-            preamble=b"%(time)b.",
-            clock=Clock(InSignature(b"t=")),
-            delivery=InBody("id"),
-        ),
-    ),
-    # github.com/standard-webhooks, specification 1.0.0; the older header names are those of docs.svix.com.
-    Scheme.STANDARD_WEBHOOKS: (_standard("Webhook"), _standard("Svix")),
-    # docs.slack.dev, "Verifying requests from Slack".
-    Scheme.SLACK: (
-        Row(
-            header="X-Slack-Signature",
-            prefix=b"v0=",
-            preamble=b"v0:%(time)b:",
-            clock=Clock(InHeader("X-Slack-Request-Timestamp")),
-            delivery=InBody("event_id"),
-        ),
-    ),
-    # shopify.dev, "Verify webhook deliveries"; the second is what its newer event subscriptions send.
-    Scheme.SHOPIFY: tuple(
-        Row(header=f"{family}-Hmac-SHA256", encoding="base64", delivery=InHeader(f"{family}-Webhook-Id"))
-        for family in ("X-Shopify", "Shopify")
-    ),
-    # linear.app/developers/webhooks. The time is in the body, in milliseconds, and Linear asks for one minute.
-    Scheme.LINEAR: (
-        Row(
-            header="Linear-Signature",
-            clock=Clock(InBody("webhookTimestamp"), per_second=1000, tolerance_s=60),
-            delivery=InHeader("Linear-Delivery"),
-        ),
-    ),
-    # docs.gitlab.com, "Webhooks": a signing token where the source's secret is one, else the secret token. Not
-    # X-Gitlab-Event-UUID: a webhook that another one set off has the same, and would pass for its duplicate.
-    Scheme.GITLAB: (
-        _standard("Webhook", key=_as_signing_token),
-        Row(header="X-Gitlab-Token", algorithm=None, delivery=InHeader("Idempotency-Key"), key=_as_plain_token),
-    ),
-}
-"""Every scheme but `generic`, whose row is the source's own, and `none`, which has nothing to verify."""
-
-
-def verify(
-    request: Request, scheme: Scheme, secrets: Sequence[bytes], now: datetime, rule: SignatureRule | None = None
-) -> Row | None:
+def check_rows(
+    request: Request, rows: Sequence[Row], secrets: Sequence[bytes], now: datetime, kind: str = "signed"
+) -> Row:
     """
-    Check a request's signature against the live secrets of its source, any of which may have signed it.
+    Check a request against the rows of its source's preset and its live secrets, any of which may have signed it.
 
-    `rule` is for `generic` and defaults to `SignatureRule()`. Returns the row that the request passed; None for
-    `none`, of which nothing is known.
+    `kind` is what a refusal calls the source. Returns the row that the request passed.
 
     Raises:
         BadSignature: the signature is missing, malformed, wrong or out of time, or the source cannot check it. Names
-            the header and what is accepted, never a signature or secret.
+            its place and what is accepted, never a signature or secret.
     """
-    if scheme is Scheme.NONE:
-        return None
-    rows = (generic_row(rule or SignatureRule()),) if scheme is Scheme.GENERIC else SCHEMES[scheme]
-    present = [row for row in rows if request.headers.all(row.header)]
+    present = [row for row in rows if _is_there(row, request)]
     if not present:
-        raise BadSignature(f"no signature: a {scheme} source accepts {', or '.join(map(_accepted, rows))}")
-    for row in present:
+        raise BadSignature(f"no signature: a {kind} source accepts {', or '.join(map(describe, rows))}")
+    for position, row in enumerate(present, start=1):
         if keys := [key for secret in secrets if (key := row.key(secret))]:
-            _check(row, request, keys, now)
+            try:
+                _check(row, request, keys, now)
+            except BadSignature:
+                if row.falls_through and position < len(present):
+                    continue
+                raise
             return row
     raise BadSignature(
-        f"{present[0].header} cannot be checked: the source has no secret that fits it; create the source again with"
+        f"{present[0].where} cannot be checked: the source has no secret that fits it; create the source again with"
         " the secret that the sender shows"
     )
 
 
+def _is_there(row: Row, request: Request) -> bool:
+    match row.place:
+        case InHeader(name):
+            return bool(request.headers.all(name))
+        case InQuery(name):
+            return bool(request.query_values(name))
+        case InBody(path):
+            return bool(_optional_text(request, path))
+
+
 def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> None:
-    parts = _parts(row, _single(request, row.header))
+    parts = _parts(row, _signature(row, request))
     given = [part.removeprefix(row.prefix) for part in parts if row.optional_prefix or part.startswith(row.prefix)]
     if not given:
-        raise BadSignature(f"{row.header} is malformed: accepted is {_accepted(row)}")
-    preamble = _preamble(row, request, parts)
-    expected = [expected_signature(row, key, preamble, request.body) for key in keys]
-    if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
+        raise BadSignature(f"{row.where} is malformed: accepted is {describe(row)}")
+    if row.any_case:
+        given = [each.lower() for each in given]
+    message = build_message(row, request, parts)
+    if not any(_fits(row, key, message, each) for key in keys for each in given):
         raise BadSignature(
-            f"{row.header} does not fit: the body was changed on its way, or the source has another secret than the"
+            f"{row.where} does not fit: the body was changed on its way, or the source has another secret than the"
             " sender; compare the two, and let no proxy rewrite bodies"
         )
     if row.clock is not None:
-        _check_time(row.clock, int(_time_text(row, request, parts)), now)
+        _check_time(row.clock, _read_time(row.clock, _time_text(row, request, parts)), now)
+
+
+def _fits(row: Row, key: bytes, message: Sequence[bytes], given: bytes) -> bool:
+    if row.algorithm in _PUBLIC:
+        return _PUBLIC[row.algorithm](key, b"".join(message), _decode(given, row.encoding))
+    return hmac.compare_digest(expected_signature(row, key, message), given)
+
+
+def _decode(given: bytes, encoding: str) -> bytes:
+    """Decode a signature in its one spelling; nothing where it has another."""
+    try:
+        decoded = binascii.unhexlify(given) if encoding == "hex" else base64.b64decode(given, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return decoded if encode_digest(decoded, encoding) == (given.lower() if encoding == "hex" else given) else b""
+
+
+def _ed25519_fits(key: bytes, message: bytes, signature: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key[-_ED25519_BYTES:]).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return len(key) in (_ED25519_BYTES, _ED25519_SPKI_BYTES)
+
+
+def _ecdsa_fits(key: bytes, message: bytes, signature: bytes) -> bool:
+    try:
+        public = load_der_public_key(key)
+        if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+            return False
+        public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+_ED25519_BYTES = 32
+_ED25519_SPKI_BYTES = 44
+"""A key alone, and in the 12 bytes of its SubjectPublicKeyInfo (RFC 8410, section 4)."""
+
+_PUBLIC: dict[str, Callable[[bytes, bytes, bytes], bool]] = {ED25519: _ed25519_fits, ECDSA: _ecdsa_fits}
 
 
 def signed_bytes(row: Row, request: Request) -> bytes:
-    """Return what the signature of a request is over, which `verify` found to be good."""
-    return _preamble(row, request, _parts(row, _single(request, row.header))) + request.body
-
-
-def _preamble(row: Row, request: Request, parts: Sequence[bytes]) -> bytes:
-    signed = {}
-    if b"%(id)b" in row.preamble:
-        signed[b"id"] = _id_text(row, request)
-    if b"%(time)b" in row.preamble:
-        signed[b"time"] = _time_text(row, request, parts)
-    return row.preamble % signed
+    """Return what the signature of a request is over, which `check_rows` found to be good."""
+    return b"".join(build_message(row, request, _parts(row, _signature(row, request))))
 
 
 def _parts(row: Row, value: bytes) -> list[bytes]:
     if not row.separator:
         return [value]
     if value.count(row.separator) >= MAX_SIGNATURES:
-        raise BadSignature(f"{row.header} has more than {MAX_SIGNATURES} parts, which no sender needs")
-    return value.split(row.separator)
+        raise BadSignature(f"{row.where} has more than {MAX_SIGNATURES} parts, which no sender needs")
+    return [part.strip() for part in value.split(row.separator)]
 
 
-def expected_signature(row: Row, key: bytes, preamble: bytes, body: bytes) -> bytes:
-    """Compute what a sender with this key writes, without the prefix; the preamble is filled in."""
-    if row.algorithm is None:
+def build_message(row: Row, request: Request, parts: Sequence[bytes] = ()) -> list[bytes]:
+    """
+    Build the signed text of a request, in pieces, so that no body is copied. `parts` are those of its signature.
+
+    Raises:
+        BadSignature: what is to be signed is missing, or sent twice.
+    """
+    if row.signed == "{body}":
+        return [request.body]
+    return [
+        piece if isinstance(piece, bytes) else _field(row, request, parts, *piece) for piece in template(row.signed)
+    ]
+
+
+@cache
+def template(text: str) -> tuple[bytes | tuple[str, str], ...]:
+    """Part a template into what stands there and (field, argument)."""
+    pieces: list[bytes | tuple[str, str]] = []
+    end = 0
+    for found in _FIELD.finditer(text):
+        pieces.append(text[end : found.start()].encode())
+        name, _, argument = found[1].partition(":")
+        pieces.append((name, argument))
+        end = found.end()
+    return tuple(piece for piece in (*pieces, text[end:].encode()) if piece)
+
+
+def _field(row: Row, request: Request, parts: Sequence[bytes], name: str, argument: str) -> bytes:
+    match name:
+        case "timestamp":
+            return _time_text(row, request, parts)
+        case "id":
+            return _id_text(row, request)
+        case "header":
+            return _single(request, argument)
+        case "json":
+            return _optional_text(request, argument).encode()
+    plain = {"url": request.url, "method": request.method, "path": request.target}
+    return plain[name].encode() if name in plain else request.body
+
+
+def expected_signature(row: Row, key: bytes, message: Sequence[bytes]) -> bytes:
+    """Compute what a sender with this key writes, without the prefix."""
+    if row.algorithm == TOKEN:
         return key
-    if preamble:
-        mac = hmac.new(key, preamble, row.algorithm)
-        mac.update(body)
-        digest = mac.digest()
-    else:
+    if row.algorithm == BASIC:
+        return base64.b64encode(key)
+    if len(message) == 1:
         # In one call, which saves the making of three objects.
-        digest = hmac.digest(key, body, row.algorithm)
-    return base64.b64encode(digest) if row.encoding == "base64" else digest.hex().encode()
+        digest = hmac.digest(key, message[0], row.algorithm)
+    else:
+        mac = hmac.new(key, None, row.algorithm)
+        for piece in message:
+            mac.update(piece)
+        digest = mac.digest()
+    return encode_digest(digest, row.encoding)
+
+
+def encode_digest(digest: bytes, encoding: str) -> bytes:
+    """Write a digest."""
+    match encoding:
+        case "base64":
+            return base64.b64encode(digest)
+        case "base64url":
+            return base64.urlsafe_b64encode(digest).rstrip(b"=")
+        case _:
+            return digest.hex().encode()
+
+
+def _signature(row: Row, request: Request) -> bytes:
+    match row.place:
+        case InHeader(name):
+            return _single(request, name)
+        case InQuery(name):
+            values = request.query_values(name)
+            if len(values) != 1:
+                raise BadSignature(f"{len(values)} times {row.where}: exactly once is accepted")
+            return values[0]
+        case InBody(path):
+            return _optional_text(request, path).encode()
 
 
 def _single(request: Request, name: str) -> bytes:
@@ -286,13 +441,23 @@ def _time_text(row: Row, request: Request, parts: Sequence[bytes]) -> bytes:
         case InHeader(name):
             where, found = name, [_single(request, name)]
         case InSignature(prefix):
-            where = f"{prefix.decode()} in {row.header}"
+            where = f"{prefix.decode()} in {row.where}"
             found = [part.removeprefix(prefix) for part in parts if part.startswith(prefix)]
         case InBody(path):
             where, found = f"{path} in the body", [_body_text(request, path)]
-    if len(found) != 1 or not _DIGITS.fullmatch(found[0]):
-        raise BadSignature(f"{where} is malformed: accepted is one time, as digits")
+    form = _RFC3339 if row.clock.unit == "rfc3339" else _DIGITS
+    if len(found) != 1 or not form.fullmatch(found[0]):
+        raise BadSignature(
+            f"{where} is malformed: accepted is one time, {'as RFC 3339 has it' if form is _RFC3339 else 'as digits'}"
+        )
     return found[0]
+
+
+def _optional_text(request: Request, path: str) -> str:
+    try:
+        return request.text_at(path) or ""
+    except BadPayload:
+        return ""
 
 
 def _body_text(request: Request, path: str) -> bytes:
@@ -304,8 +469,20 @@ def _body_text(request: Request, path: str) -> bytes:
         ) from error
 
 
-def _check_time(clock: Clock, signed_at: int, now: datetime) -> None:
-    age_s = now.timestamp() - signed_at / clock.per_second
+def _read_time(clock: Clock, text: bytes) -> float:
+    """Read a time of the right form, in Unix seconds."""
+    if clock.unit != "rfc3339":
+        return int(text) / _PER_SECOND[clock.unit]
+    try:
+        # Nine digits are more than Python reads; what they say beyond six is nothing to a clock.
+        whole = re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text.decode().upper().replace(" ", "T"))
+        return datetime.fromisoformat(whole).timestamp()
+    except (ValueError, OverflowError):
+        raise BadSignature("the signed time is no time that there is; let the sender send it anew") from None
+
+
+def _check_time(clock: Clock, signed_at: float, now: datetime) -> None:
+    age_s = now.timestamp() - signed_at
     if abs(age_s) > clock.tolerance_s:
         when = f"{age_s:.0f} s ago" if age_s > 0 else f"{-age_s:.0f} s from now"
         raise BadSignature(
@@ -314,26 +491,53 @@ def _check_time(clock: Clock, signed_at: int, now: datetime) -> None:
         )
 
 
-def generic_row(rule: SignatureRule) -> Row:
-    """Build the row of a `generic` source; raises BadSignature where no such hash or encoding is known."""
-    if rule.algorithm not in ALGORITHMS or rule.encoding not in ENCODINGS:
+def _rule_clock(known: TimestampRule) -> Clock:
+    place: InHeader | InBody | InSignature = InSignature(f"{known.field}=".encode())
+    if known.header is not None:
+        place = InHeader(known.header)
+    elif known.body is not None:
+        place = InBody(known.body)
+    return Clock(place, known.unit, known.tolerance_seconds)
+
+
+def rule_row(rule: SignatureRule) -> Row:
+    """Build the row of a source of type `hmac`; raises BadSignature where no such hash, encoding or key is known."""
+    clock = None if rule.timestamp is None else _rule_clock(rule.timestamp)
+    unit = "s" if clock is None else clock.unit
+    if (
+        rule.algorithm not in ALGORITHMS
+        or rule.encoding not in ENCODINGS
+        or rule.key not in KEY_FORMS
+        or unit not in UNITS
+    ):
         raise BadSignature(
             f"{rule.header} cannot be checked: the source asks for {rule.algorithm} in {rule.encoding}, known are"
             f" {', '.join(ALGORITHMS)} in {' or '.join(ENCODINGS)}; create the source again"
         )
     prefix = f"{rule.algorithm}=" if rule.prefix is None else rule.prefix
-    return Row(
-        header=rule.header,
+    return header(
+        rule.header,
+        separator=rule.separator.encode(),
         prefix=prefix.encode(),
         optional_prefix=rule.prefix is None,
         algorithm=rule.algorithm,
         encoding=rule.encoding,
+        any_case=rule.encoding == "hex",
+        signed=rule.signed,
+        clock=clock,
+        key=KEY_FORMS[rule.key],
     )
 
 
-def _accepted(row: Row) -> str:
+def describe(row: Row) -> str:
     """Describe a row to whoever sets up a sender."""
-    if row.algorithm is None:
-        return f"{row.header}: <the source's secret>"
+    colon = ":" if isinstance(row.place, InHeader) else ""
+    match row.algorithm:
+        case "token":
+            return f"{row.where}{colon} {row.prefix.decode()}<the source's secret>"
+        case "basic":
+            return f"{row.where}{colon} Basic <user:password in base64>"
+        case "ed25519" | "ecdsa-p256":
+            return f"{row.where}{colon} <{row.algorithm} in {row.encoding}>"
     prefix = f"[{row.prefix.decode()}]" if row.optional_prefix else row.prefix.decode()
-    return f"{row.header}: {prefix}<HMAC-{row.algorithm.upper()} in {row.encoding}>"
+    return f"{row.where}{colon} {prefix}<HMAC-{row.algorithm.upper()} in {row.encoding}>"

@@ -6,49 +6,77 @@ which sign by a second hand.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from clawback.errors import Rejected
-from clawback.model import Scheme, SignatureRule
-from clawback.senders.signatures import SCHEMES, InHeader, InSignature, Row, expected_signature, generic_row
+from clawback.model import SignatureRule
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import (
+    ECDSA,
+    ED25519,
+    Clock,
+    InHeader,
+    InSignature,
+    Row,
+    build_message,
+    expected_signature,
+)
+from clawback.senders.verifying import rows_of
 
 
 def sign(
-    scheme: Scheme,
+    scheme: str,
     body: bytes,
     secret: bytes,
     *,
     delivery_id: str,
     now: datetime,
     rule: SignatureRule | None = None,
+    url: str = "",
 ) -> list[tuple[str, str]]:
     """
     Build the headers that prove where a body is from: its signature, its time and, where a header has it, its id.
 
-    What a scheme reads in the body (Stripe's and Slack's id, Linear's time) is the caller's to have put there. `rule`
-    is for `generic`.
+    What a sender has in the body (Stripe's and Slack's id, Linear's time) is the caller's to have put there. `rule`
+    is for `hmac`, `url` for senders that sign it.
 
     Raises:
-        Rejected: the secret is no key for the scheme.
+        Rejected: the secret is no key for the type, or only the sender itself can sign.
     """
-    if scheme is Scheme.NONE:
+    rows = rows_of(scheme, rule)
+    if not rows:
         return []
-    rows = (generic_row(rule or SignatureRule()),) if scheme is Scheme.GENERIC else SCHEMES[scheme]
     row, key = _choose(rows, scheme, secret)
-    time = str(int(now.timestamp() * (row.clock.per_second if row.clock else 1)))
+    if row.algorithm in (ED25519, ECDSA) or not isinstance(row.place, InHeader):
+        raise Rejected(f"nobody but the sender can sign for {scheme}: its requests carry no signature made of a secret")
+    time = _write_time(row.clock, now)
     headers = []
     if isinstance(row.delivery, InHeader):
         headers.append((row.delivery.name, delivery_id))
     if row.clock is not None and isinstance(row.clock.place, InHeader):
         headers.append((row.clock.place.name, time))
-    signed = {b"id": delivery_id.encode(), b"time": time.encode()}
-    signature = row.prefix + expected_signature(row, key, row.preamble % signed if row.preamble else b"", body)
+    parts = []
     if row.clock is not None and isinstance(row.clock.place, InSignature):
-        signature = row.clock.place.prefix + time.encode() + row.separator + signature
-    return [*headers, (row.header, signature.decode("latin-1"))]
+        parts.append(row.clock.place.prefix + time.encode())
+    known = Headers([(name.lower().encode(), value.encode()) for name, value in headers])
+    message = build_message(row, Request(known, body, base=url), parts)
+    signature = row.prefix + expected_signature(row, key, message)
+    if parts:
+        signature = parts[0] + row.separator + signature
+    return [*headers, (row.place.name, signature.decode("latin-1"))]
 
 
-def _choose(rows: Sequence[Row], scheme: Scheme, secret: bytes) -> tuple[Row, bytes]:
+def _write_time(clock: Clock | None, now: datetime) -> str:
+    match None if clock is None else clock.unit:
+        case "rfc3339":
+            return f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        case "ms":
+            return str(int(now.timestamp() * 1000))
+        case _:
+            return str(int(now.timestamp()))
+
+
+def _choose(rows: Sequence[Row], scheme: str, secret: bytes) -> tuple[Row, bytes]:
     """Choose the row that a sender with this secret would go by."""
     for row in rows:
         if key := row.key(secret):

@@ -247,6 +247,7 @@ async def open_application(
             allowance=_allowance_of_sources(settings),
             traces=traces,
             limits=Limits(body_bytes=settings.max_body_bytes, held_bytes=settings.max_held_bytes),
+            public_url=settings.public_url,
         )
         relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks), withdrawals)
         background |= {

@@ -31,7 +31,8 @@ from clawback.errors import ClawbackError, NotFound, QueueFull, RateLimited, Sto
 from clawback.fabric import subjects
 from clawback.http.allowance import Allowance
 from clawback.http.problems import CONTENT_TYPE, build_problem
-from clawback.model import Address, Event, Refusal, Scheme, Source, encode_json, new_id
+from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
 from clawback.store.events import EventStore
 from clawback.store.history import History
@@ -50,11 +51,8 @@ if TYPE_CHECKING:
 PATH = "/webhooks/"
 """What the paths of this app start with; whoever mounts it passes them on whole."""
 
-PATIENCE_S = {Scheme.GITHUB: 8.0, Scheme.SLACK: 2.0}
-"""How long NATS is tried before a 503: GitHub waits 10 s and never comes again, Slack gives up after 3 s."""
-
 DEFAULT_PATIENCE_S = 4.0
-"""Shopify and Linear give up after 5 s, the others wait longer."""
+"""How long NATS is tried before a 503 where no preset says how long its sender waits."""
 
 LEAST_PATIENCE_S = 1.0
 """What is left for NATS however long the body took: one attempt."""
@@ -146,7 +144,7 @@ class _Visit(Struct):
 
 class WebhookEndpoint:
     """
-    The ASGI app. `clock` is what signed times are held against.
+    The ASGI app. `clock` is what signed times are held against, and `public_url` what senders that sign it call us.
 
     `allowance` is what each source may send, by its id; None lets it send whatever it will.
     """
@@ -163,6 +161,7 @@ class WebhookEndpoint:
         allowance: Allowance[str] | None = None,
         traces: "Traces | None" = None,
         limits: Limits | None = None,
+        public_url: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = registry
@@ -173,6 +172,7 @@ class WebhookEndpoint:
         self._spool = spool
         self._allowance = allowance
         self._traces = traces
+        self._public_url = public_url
         self._limits = limits or Limits()
         self._clock = clock
         self._bodies = Bodies(self._limits.held_bytes)
@@ -214,7 +214,7 @@ class WebhookEndpoint:
             source = await self._find(scope["path"], visit)
             headers = Headers(scope["headers"])
             body = await self._read(headers, receive, visit)
-            return await self._take(Request(headers, body), source, visit, span, started)
+            return await self._take(self._request(scope, headers, body), source, visit, span, started)
         except _Late as late:
             detail = f"the body did not come {late}; send it anew"
             visit.reason = detail
@@ -230,6 +230,13 @@ class WebhookEndpoint:
             elif isinstance(error, RateLimited):
                 visit.outcome = "rate_limited"
             return _closing(answer) if body is None else answer
+
+    def _request(self, scope: Scope, headers: Headers, body: bytes) -> Request:
+        # As it was asked for, escapes and all: that is what some senders sign.
+        target = scope.get("raw_path") or scope["path"].encode()
+        if query := scope.get("query_string"):
+            target = target + b"?" + query
+        return Request(headers, body, method=scope["method"], base=self._public_url, target=target.decode("latin-1"))
 
     def _remember(self, source: Source | None, scope: Scope, visit: _Visit, status: int, detail: str) -> None:
         """Let the source's owner see what its sender is told; nobody owns what leads to no source."""
@@ -340,9 +347,9 @@ class WebhookEndpoint:
                 visit.outcome = await self._keep(event, request.body, source, started)
                 if visit.outcome == "duplicate":
                     return _json(HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
-                return _json(
-                    HTTPStatus.ACCEPTED, {"status": "queued", "eventId": event.id, "eventType": event.event_type}
-                )
+                preset = PRESETS.get(source.scheme)
+                status = HTTPStatus.ACCEPTED if preset is None else HTTPStatus(preset.answer)
+                return _json(status, {"status": "queued", "eventId": event.id, "eventType": event.event_type})
             case Dropped(record):
                 visit.outcome, visit.event, visit.type = "dropped", record.event_id, record.event_type
                 await self._history.record_drop(source.profile_id, record)
@@ -357,7 +364,7 @@ class WebhookEndpoint:
         """Store an event, or put it into the spool where NATS is away and there is one; says what became of it."""
         spool = self._spool if self._spool is not None and self._spool.takes_events else None
         # With a spool there is nothing to gain by waiting.
-        patience_s = 0.0 if spool else PATIENCE_S.get(source.scheme, DEFAULT_PATIENCE_S) - (time.monotonic() - started)
+        patience_s = 0.0 if spool else _patience_s(source.scheme) - (time.monotonic() - started)
         if spool is None or not spool.has_events_of(source.id):
             try:
                 new = await self._events.store(
@@ -375,6 +382,11 @@ class WebhookEndpoint:
                 return "queued" if new else "duplicate"
         new = await spool.put(Spooled(source.profile_id, source.tag, source.id, event, body))
         return "spooled" if new else "duplicate"
+
+
+def _patience_s(scheme: str) -> float:
+    preset = PRESETS.get(scheme)
+    return DEFAULT_PATIENCE_S if preset is None else preset.patience_s
 
 
 async def _send(send: Send, answer: _Answer, receive: Receive) -> None:

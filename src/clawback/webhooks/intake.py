@@ -16,8 +16,10 @@ from clawback.errors import BadPayload
 from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
 from clawback.senders.event_type import read_event_type
 from clawback.senders.kinds import is_type_signed
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
-from clawback.senders.signatures import SCHEMES, InBody, InHeader, Row, signed_bytes, verify
+from clawback.senders.signatures import InBody, InHeader, Row, signed_bytes
+from clawback.senders.verifying import verify
 from clawback.webhooks.routes import find_instruction
 
 NO_ROUTE = "no_route"
@@ -59,7 +61,7 @@ def take(
         BadPayload: the event type must be read from the body and cannot be, or a header that is read comes twice.
     """
     row = verify(request, source.scheme, secrets, now, source.signature)
-    if source.scheme is Scheme.SLACK and (text := _challenge(request)) is not None:
+    if source.scheme == Scheme.SLACK and (text := _challenge(request)) is not None:
         return Challenge(text)
     delivery_id = _delivery_id(request, row)
     event_id = (
@@ -103,9 +105,10 @@ def take(
     )
 
 
-def claimed_delivery_id(headers: Headers, scheme: Scheme) -> str | None:
+def claimed_delivery_id(headers: Headers, scheme: str) -> str | None:
     """Read what a request calls itself while nothing of it is verified: a stranger's text, of one short line."""
-    for row in SCHEMES.get(scheme, ()):
+    preset = PRESETS.get(scheme)
+    for row in () if preset is None else preset.rows:
         if not isinstance(row.delivery, InHeader) or len(headers.all(row.delivery.name)) > 1:
             continue
         if claimed := headers.get(row.delivery.name):
@@ -135,7 +138,7 @@ def _is_type_signed(request: Request, source: Source, row: Row | None, event_typ
     """Say whether the type can be told from what was signed. A token signs nothing, and unsigned events say so."""
     if row is None or not event_type:
         return True
-    return is_type_signed(request, source.scheme, source.event_type) and row.algorithm is not None
+    return is_type_signed(request, source.scheme, source.event_type) and row.signs
 
 
 def _challenge(request: Request) -> str | None:

@@ -1,0 +1,65 @@
+"""Types that are no sender: what a source without a preset is made of, and the open standard. Pure."""
+
+from clawback.senders.preset import Places, Preset
+from clawback.senders.signatures import BASIC, TOKEN, InHeader, InQuery, Row, as_text, header, standard
+
+
+def _with_colon(secret: bytes) -> bytes:
+    """Take `user:password`, and nothing else."""
+    return secret if b":" in secret else b""
+
+
+ROWS = (
+    Preset(
+        name="standard-webhooks",
+        title="Standard Webhooks",
+        rows=(standard("Webhook"), standard("Svix")),
+        type=Places(paths=("type",)),
+        source="github.com/standard-webhooks, specification 1.0.0; docs.svix.com for the older names",
+        key_secret=True,
+        steps=("Enter the URL {url} and the secret {secret} at the sender.",),
+        example_type="invoice.paid",
+    ),
+    Preset(
+        name="hmac",
+        title="HMAC, as `signature` describes it",
+        rows=(),
+        steps=(
+            "Enter the URL {url} and the secret {secret} at the sender, and describe its signature in `signature`.",
+        ),
+    ),
+    Preset(
+        name="generic",
+        title="HMAC, by its older name",
+        rows=(),
+        steps=(
+            "Enter the URL {url} and the secret {secret} at the sender, and describe its signature in `signature`.",
+        ),
+    ),
+    Preset(
+        name="token",
+        title="A token in a header",
+        rows=(
+            Row(place=InHeader("Authorization"), prefix=b"Bearer ", algorithm=TOKEN),
+            header("X-Webhook-Token", algorithm=TOKEN),
+        ),
+        steps=(
+            "Let the sender call {url} with the header Authorization: Bearer {secret}, or X-Webhook-Token: {secret}.",
+        ),
+    ),
+    Preset(
+        name="basic",
+        title="HTTP basic authentication",
+        rows=(Row(place=InHeader("Authorization"), prefix=b"Basic ", algorithm=BASIC, key=_with_colon),),
+        steps=("Let the sender call {url} with the user and password of the secret.",),
+    ),
+    Preset(
+        name="query",
+        title="A token in the URL",
+        rows=(Row(place=InQuery("token"), algorithm=TOKEN, key=as_text),),
+        steps=(
+            "Enter the URL {url}?token={secret} at the sender. Whoever reads its logs or settings can send events.",
+        ),
+    ),
+    Preset(name="none", title="Nothing: whoever knows the URL can send", rows=(), steps=("Enter the URL {url}.",)),
+)

@@ -1,0 +1,108 @@
+"""Who sells and takes payments. Pure."""
+
+from clawback.senders.preset import Places, Preset
+from clawback.senders.signatures import Clock, InBody, InHeader, InSignature, header
+
+_SHOWN = "Copy the signing secret that it shows, and give it to this source."
+
+ROWS = (
+    Preset(
+        name="stripe",
+        title="Stripe",
+        # The key is the whole secret, `whsec_` included.
+        rows=(
+            header(
+                "Stripe-Signature",
+                separator=b",",
+                prefix=b"v1=",
+                signed="{timestamp}.{body}",
+                clock=Clock(InSignature(b"t=")),
+                delivery=InBody("id"),
+            ),
+        ),
+        type=Places(paths=("type",)),
+        source="docs.stripe.com/webhooks/signature",
+        shows_secret=True,
+        steps=(
+            "Open Developers, Webhooks, Add endpoint.",
+            "Enter the URL {url} and choose the events; or run: stripe listen --forward-to {url}",
+            _SHOWN,
+        ),
+        example_type="payment_intent.succeeded",
+    ),
+    Preset(
+        name="shopify",
+        title="Shopify",
+        # The second is what its newer event subscriptions send.
+        rows=tuple(
+            header(f"{family}-Hmac-SHA256", encoding="base64", delivery=InHeader(f"{family}-Webhook-Id"))
+            for family in ("X-Shopify", "Shopify")
+        ),
+        type=Places(header="X-Shopify-Topic"),
+        source="shopify.dev, Verify webhook deliveries",
+        shows_secret=True,
+        steps=("Open Settings, Notifications, Webhooks.", "Enter the URL {url}, format JSON.", _SHOWN),
+        example_type="orders/create",
+    ),
+    Preset(
+        name="paddle",
+        title="Paddle Billing",
+        rows=(
+            header(
+                "Paddle-Signature",
+                separator=b";",
+                prefix=b"h1=",
+                signed="{timestamp}:{body}",
+                clock=Clock(InSignature(b"ts=")),
+                delivery=InBody("event_id"),
+            ),
+        ),
+        type=Places(paths=("event_type",)),
+        source="developer.paddle.com, Signature verification",
+        shows_secret=True,
+        steps=("Open Developer tools, Notifications, New destination.", "Enter the URL {url}.", _SHOWN),
+        example_type="transaction.completed",
+        example='{"event_id":"evt_1","event_type":"transaction.completed","data":{"id":"txn_1"}}',
+        patience_s=3.0,
+    ),
+    Preset(
+        name="square",
+        title="Square",
+        rows=(
+            header(
+                "x-square-hmacsha256-signature", encoding="base64", signed="{url}{body}", delivery=InBody("event_id")
+            ),
+        ),
+        type=Places(paths=("type",)),
+        source="developer.squareup.com, Validate and process webhooks",
+        shows_secret=True,
+        steps=("Open the Developer Console, Webhooks, Subscriptions.", "Enter the URL {url}.", _SHOWN),
+        example_type="payment.updated",
+        example='{"event_id":"6a8f","type":"payment.updated","merchant_id":"M1","data":{"type":"payment"}}',
+    ),
+    Preset(
+        name="woocommerce",
+        title="WooCommerce",
+        rows=(header("X-WC-Webhook-Signature", encoding="base64", delivery=InHeader("X-WC-Webhook-Delivery-ID")),),
+        type=Places(header="X-WC-Webhook-Topic"),
+        source="github.com/woocommerce/woocommerce, class-wc-webhook.php",
+        steps=(
+            "Open WooCommerce, Settings, Advanced, Webhooks, Add webhook.",
+            "Enter the delivery URL {url} and the secret {secret}, and choose a topic.",
+        ),
+        example_type="order.created",
+        example='{"id":7,"status":"processing","total":"12.00"}',
+        answer=200,
+    ),
+    Preset(
+        name="razorpay",
+        title="Razorpay",
+        rows=(header("X-Razorpay-Signature", delivery=InHeader("x-razorpay-event-id")),),
+        type=Places(paths=("event",)),
+        source="razorpay.com/docs, Validate and test webhooks",
+        steps=("Open Account and Settings, Webhooks.", "Enter the URL {url} and the secret {secret}."),
+        example_type="payment.failed",
+        example='{"event":"payment.failed","payload":{"payment":{"entity":{"id":"pay_1"}}}}',
+        patience_s=3.0,
+    ),
+)

@@ -1,0 +1,307 @@
+"""Every preset, held against a second hand that signs, and against the senders' published vectors."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import senders
+from clawback.errors import BadSignature, Rejected
+from clawback.model import SignatureRule, TimestampRule
+from clawback.operations.source_rules import check_signature
+from clawback.senders.event_type import read_event_type
+from clawback.senders.presets import PRESETS
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import ECDSA, ED25519, InBody, InHeader, InSignature
+from clawback.senders.signing import sign
+from clawback.senders.verifying import verify
+from senders import NOW
+from signers import SECRETS, SIGNERS, UNSIGNED, URL, b64, digest, rfc3339
+
+ROWED = [name for name in PRESETS if name not in ("none", "query")]
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "preset-vectors.json").read_text())["vectors"]
+
+
+def secret_of(name):
+    """Choose a secret for a preset."""
+    return SECRETS.get(name, b"planted-secret")
+
+
+def body_of(name, now=NOW):
+    """Make a body that the preset's sender could send."""
+    if name == "linear":
+        return senders.linear_body(now, type="Issue", action="create")
+    return (PRESETS[name].example or '{"type":"a","id":"b","event_id":"c"}').encode()
+
+
+def request_of(name, *, fields=None, body=None, now=NOW, target="/webhooks/abc/hub"):
+    """Make a request that the preset's sender signed."""
+    body = body_of(name, now) if body is None else body
+    fields = SIGNERS[name](secret_of(name), body, now, "msg_1") if fields is None else fields
+    headers = Headers(senders.raw(list(fields.items())))
+    return Request(headers, body, base="https://hooks.example.com", target=target)
+
+
+@pytest.mark.parametrize("name", ROWED)
+def test_what_the_sender_signs_passes(name):
+    """Also while another secret is live; and the row has the delivery id where the sender puts it."""
+    request = request_of(name)
+    row = verify(request, name, [secret_of(name)], NOW)
+
+    assert verify(request, name, [b"newer", secret_of(name)], NOW) == row
+    match row.delivery:
+        case InHeader(header):
+            assert request.headers.get(header) in ("msg_1", None)
+        case InBody(path):
+            assert request.text_at(path)
+
+
+@pytest.mark.parametrize("name", [name for name in ROWED if name not in UNSIGNED])
+def test_a_changed_body_is_refused(name):
+    """One character more."""
+    request = request_of(name)
+    headers, body = request.headers, request.body
+    changed = Request(headers, body + b" ", base="https://hooks.example.com", target="/webhooks/abc/hub")
+    with pytest.raises(BadSignature):
+        verify(changed, name, [secret_of(name)], NOW)
+
+
+@pytest.mark.parametrize("name", ROWED)
+def test_a_wrong_secret_and_none_are_refused(name):
+    """Whatever they are."""
+    request = request_of(name)
+    wrong = (b"wrong:secret", b"whsec_d3Jvbmctc2VjcmV0LW9mLXRoaXJ0eQ==", b"00" * 32, b"")
+    for secrets in (*([each] for each in wrong), [*wrong], []):
+        with pytest.raises(BadSignature):
+            verify(request, name, secrets, NOW)
+
+
+@pytest.mark.parametrize("name", ROWED)
+def test_each_header_counts_and_must_not_come_twice(name):
+    """Without any that is signed, or with two of it, it is refused."""
+    fields = SIGNERS[name](secret_of(name), body_of(name), NOW, "msg_1")
+    row = verify(request_of(name), name, [secret_of(name)], NOW)
+    id_only = {row.delivery.name.lower()} if isinstance(row.delivery, InHeader) and "{id}" not in row.signed else set()
+    for header in fields:
+        if header.lower() in id_only or header == "BOX-SIGNATURE-PRIMARY":
+            continue
+        without = {key: value for key, value in fields.items() if key != header}
+        twice = senders.raw([*fields.items(), (header, fields[header])])
+        for headers in (Headers(senders.raw(list(without.items()))), Headers(twice)):
+            request = Request(headers, body_of(name), base="https://hooks.example.com", target="/webhooks/abc/hub")
+            with pytest.raises(BadSignature):
+                verify(request, name, [secret_of(name)], NOW)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ROWED if any(row.clock is not None for row in PRESETS[name].rows) and name != "gitlab"]
+)
+def test_a_stale_time_is_refused(name):
+    """Both ways; at the edge it still counts."""
+    tolerance = PRESETS[name].rows[0].clock.tolerance_s
+    for sign_of in (1, -1):
+        verify(request_of(name), name, [secret_of(name)], NOW + timedelta(seconds=sign_of * (tolerance - 2)))
+        with pytest.raises(BadSignature, match="out of time"):
+            verify(request_of(name), name, [secret_of(name)], NOW + timedelta(seconds=sign_of * (tolerance + 2)))
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.example_type and preset.example])
+def test_the_example_has_the_type_that_it_is_said_to_have(name):
+    """In the body, or in the header that the sender sets."""
+    preset = PRESETS[name]
+    fields = {}
+    if preset.type.header:
+        kind, _, _ = preset.example_type.partition(".")
+        fields = {preset.type.header: kind if preset.type.action else preset.example_type}
+    found = read_event_type(Request(Headers(senders.raw(list(fields.items()))), preset.example.encode()), name, None)
+
+    assert found == preset.example_type
+
+
+@pytest.mark.parametrize("name", ROWED)
+def test_our_own_signing_is_what_the_sender_does(name):
+    """`clawback trigger` signs rightly, or says that only the sender can."""
+    body, secret = body_of(name), secret_of(name)
+    if PRESETS[name].rows and PRESETS[name].rows[0].algorithm in (ED25519, ECDSA):
+        with pytest.raises(Rejected, match="nobody but the sender"):
+            sign(name, body, secret, delivery_id="1", now=NOW, url=URL)
+        return
+    headers = sign(name, body, secret, delivery_id="msg_1", now=NOW, url=URL)
+    verify(request_of(name, fields=dict(headers)), name, [secret], NOW)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['provider']}: {vector['name']}")
+def test_published_vectors(vector):
+    """What the senders themselves call valid and invalid."""
+    name = {"slack-commands": "slack"}.get(vector["provider"], vector["provider"])
+    now = NOW if vector["now"] is None else datetime.fromtimestamp(vector["now"], UTC)
+    if (time := vector["headers"].get("BOX-DELIVERY-TIMESTAMP")) is not None:
+        now = datetime.fromisoformat(time)
+    fields = senders.raw(list(vector["headers"].items()))
+    request = Request(Headers(fields), base64.b64decode(vector["body_b64"]), base=vector["url"] or "")
+    if vector["verdict"] == "valid":
+        assert verify(request, name, [vector["secret"].encode()], now)
+    else:
+        with pytest.raises(BadSignature):
+            verify(request, name, [vector["secret"].encode()], now)
+
+
+@given(
+    name=st.sampled_from(sorted(PRESETS)),
+    values=st.lists(st.binary(max_size=40), min_size=4, max_size=4),
+    body=st.binary(max_size=60),
+    target=st.text(max_size=30),
+)
+def test_garbage_never_verifies_and_never_raises_anything_else(name, values, body, target):
+    """Arbitrary values in the very headers that each row reads."""
+    names = []
+    for row in PRESETS[name].rows:
+        clock = row.clock
+        names += [each.name for each in (row.place, row.delivery, clock and clock.place) if isinstance(each, InHeader)]
+    fields = [(each.lower().encode(), value) for each, value in zip(names, values, strict=False)]
+    request = Request(Headers(fields), body, target=target)
+    if name == "none":
+        return
+    with pytest.raises(BadSignature):
+        verify(request, name, [secret_of(name)], NOW)
+
+
+def test_a_token_in_the_url():
+    """Once, whole, decoded; and nothing else of the query counts."""
+
+    def ask(target):
+        return verify(request_of("query", fields={}, body=b"{}", target=target), "query", [b"s3cret/="], NOW)
+
+    assert ask("/webhooks/abc/hub?token=s3cret%2F%3D")
+    assert ask("/webhooks/abc/hub?a=b&token=s3cret%2f=")
+    for target in (
+        "/webhooks/abc/hub",
+        "/h?token=",
+        "/h?token=s3cret",
+        "/h?token=s3cret/=&token=s3cret/=",
+        "/h?Token=x",
+    ):
+        with pytest.raises(BadSignature):
+            ask(target)
+
+
+def test_an_unknown_type_verifies_nothing():
+    """A newer server may have stored it."""
+    with pytest.raises(BadSignature, match="newer server"):
+        verify(request_of("github"), "of-next-year", [b"planted-secret"], NOW)
+
+
+RULES = {
+    "time in a header": (
+        SignatureRule(signed="{timestamp}.{body}", prefix="", timestamp=TimestampRule(header="X-Time")),
+        lambda body, time: {"X-Signature": digest(b"planted-secret", f"{time}.".encode() + body).hex(), "X-Time": time},
+    ),
+    "time in the signature": (
+        SignatureRule(
+            signed="{timestamp}:{body}",
+            prefix="v1=",
+            separator=";",
+            timestamp=TimestampRule(field="t"),
+            encoding="base64",
+        ),
+        lambda body, time: {
+            "X-Signature": f"t={time};v1=b2xk;v1={b64(digest(b'planted-secret', f'{time}:'.encode() + body))}"
+        },
+    ),
+    "capitals, and a prefix with a blank": (
+        SignatureRule(prefix="HMAC ", algorithm="sha1"),
+        lambda body, _: {"X-Signature": "HMAC " + digest(b"planted-secret", body, "sha1").hex().upper()},
+    ),
+    "the method, the path, a header and a field": (
+        SignatureRule(signed="{method} {path}\u00b7{header:X-A}\u00b7{json:a.b}\u00b7{body}", prefix=""),
+        lambda body, _: {
+            "X-Signature": digest(
+                b"planted-secret", "POST /webhooks/abc/hub\u00b7one\u00b72\u00b7".encode() + body
+            ).hex(),
+            "X-A": "one",
+        },
+    ),
+    "a key in hex": (
+        SignatureRule(prefix="", key="hex", encoding="base64url"),
+        lambda body, _: {"X-Signature": base64.urlsafe_b64encode(digest(b"\x01\x02", body)).decode().rstrip("=")},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+@pytest.mark.parametrize("kind", ["hmac", "generic"])
+def test_a_source_describes_its_own_signature(case, kind):
+    """So a sender without a preset needs no code; a changed body is refused, and so is an old time."""
+    rule, signer = RULES[case]
+    secret = b"0102" if rule.key == "hex" else b"planted-secret"
+    body = b'{"a":{"b":2}}'
+    fields = signer(body, str(int(NOW.timestamp())))
+    assert check_signature(rule, kind) == rule
+
+    assert verify(request_of("hmac", fields=fields, body=body), kind, [secret], NOW, rule)
+    with pytest.raises(BadSignature):
+        verify(request_of("hmac", fields=fields, body=body + b" "), kind, [secret], NOW, rule)
+    if rule.timestamp is not None:
+        with pytest.raises(BadSignature, match="out of time"):
+            verify(request_of("hmac", fields=fields, body=body), kind, [secret], NOW + timedelta(seconds=301), rule)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SignatureRule(signed="{timestamp}"),
+        SignatureRule(signed="{timestamp}.{body}"),
+        SignatureRule(timestamp=TimestampRule(header="X-Time")),
+        SignatureRule(signed="{id}.{body}"),
+        SignatureRule(key="rot13"),
+        SignatureRule(separator=", "),
+        SignatureRule(signed="{timestamp}{body}", timestamp=TimestampRule()),
+        SignatureRule(signed="{timestamp}{body}", timestamp=TimestampRule(field="t")),
+        SignatureRule(signed="{timestamp}{body}", timestamp=TimestampRule(header="X-T", unit="h")),
+        SignatureRule(signed="{timestamp}{body}", timestamp=TimestampRule(header="X-T", tolerance_seconds=10**6)),
+    ],
+)
+def test_a_signature_that_could_never_be_checked_is_refused(rule):
+    """Where its maker reads the reason."""
+    with pytest.raises(Rejected, match="signature"):
+        check_signature(rule, "hmac")
+
+
+def test_a_time_in_words_is_read_once_and_signed_as_it_stands():
+    """RFC 3339 with nanoseconds, an offset, or no such day."""
+    rule = SignatureRule(
+        signed="{timestamp}{body}", prefix="", timestamp=TimestampRule(header="X-Time", unit="rfc3339")
+    )
+    for time, passes in (
+        (rfc3339(NOW), True),
+        (NOW.isoformat(), True),
+        ("2026-11-23T14:00:00+02:00", True),
+        ("2026-11-23T12:00:00", False),
+        ("2026-13-45T12:00:00Z", False),
+    ):
+        fields = {"X-Signature": digest(b"planted-secret", time.encode() + b"{}").hex(), "X-Time": time}
+        request = request_of("hmac", fields=fields, body=b"{}")
+        if passes:
+            assert verify(request, "hmac", [b"planted-secret"], NOW, rule)
+        else:
+            with pytest.raises(BadSignature):
+                verify(request, "hmac", [b"planted-secret"], NOW, rule)
+
+
+def test_the_table_is_whole():
+    """Each row has what people are shown, a signer beside it, and places that a header can have."""
+    assert set(SIGNERS) == set(ROWED)
+    for name, preset in PRESETS.items():
+        assert preset.steps, name
+        assert "{url}" in " ".join(preset.steps), name
+        assert preset.answer in (200, 202), name
+        if preset.rows and name not in ("standard-webhooks", "token", "basic", "query"):
+            assert preset.source, name
+        for row in preset.rows:
+            clock = row.clock
+            assert ("{timestamp}" in row.signed) or clock is None or isinstance(clock.place, InBody), name
+            assert not (clock and isinstance(clock.place, InSignature) and not row.separator), name

@@ -1,0 +1,227 @@
+"""
+A second hand that signs as each preset's sender does, written from the senders' own words and not from the table.
+
+Each signer takes (secret, body, moment, id) and returns headers; `URL` is where the request goes.
+"""
+
+import base64
+import hmac
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+URL = "https://hooks.example.com/webhooks/abc/hub"
+
+Fields = dict[str, str]
+Signer = Callable[[bytes, bytes, datetime, str], Fields]
+
+ED25519_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+ECDSA_KEY = ec.derive_private_key(7, ec.SECP256R1())
+
+
+def digest(secret: bytes, text: bytes, algorithm: str = "sha256") -> bytes:
+    """Compute an HMAC."""
+    return hmac.new(secret, text, algorithm).digest()
+
+
+def b64(data: bytes) -> str:
+    """Write base64."""
+    return base64.b64encode(data).decode()
+
+
+def seconds(moment: datetime) -> str:
+    """Write a time in Unix seconds."""
+    return str(int(moment.timestamp()))
+
+
+def millis(moment: datetime) -> str:
+    """Write a time in Unix milliseconds."""
+    return str(int(moment.timestamp() * 1000))
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write a time with nanoseconds, as Go does."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+
+
+def plain(name: str, prefix: str = "", algorithm: str = "sha256", id_header: str | None = None) -> Signer:
+    """Sign the body alone, in hex."""
+
+    def sign(secret: bytes, body: bytes, _moment: datetime, ident: str) -> Fields:
+        fields = {name: prefix + digest(secret, body, algorithm).hex()}
+        return fields | ({id_header: ident} if id_header else {})
+
+    return sign
+
+
+def base64_plain(name: str, id_header: str | None = None) -> Signer:
+    """Sign the body alone, in base64."""
+
+    def sign(secret: bytes, body: bytes, _moment: datetime, ident: str) -> Fields:
+        return {name: b64(digest(secret, body))} | ({id_header: ident} if id_header else {})
+
+    return sign
+
+
+def listed(name: str, form: str, between: bytes, write: Callable[[datetime], str] = seconds) -> Signer:
+    """Sign a time and the body, with both in one header."""
+
+    def sign(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+        time = write(moment)
+        return {name: form.format(t=time, s=digest(secret, time.encode() + between + body).hex())}
+
+    return sign
+
+
+def standard(family: str = "webhook") -> Signer:
+    """Sign as Standard Webhooks has it."""
+
+    def sign(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+        key = base64.b64decode(secret.removeprefix(b"whsec_"))
+        text = f"{ident}.{seconds(moment)}.".encode() + body
+        return {
+            f"{family}-id": ident,
+            f"{family}-timestamp": seconds(moment),
+            f"{family}-signature": f"v1,{b64(digest(key, text))}",
+        }
+
+    return sign
+
+
+def token(name: str, prefix: str = "") -> Signer:
+    """Show the secret."""
+    return lambda secret, _body, _moment, _ident: {name: prefix + secret.decode()}
+
+
+def basic(secret: bytes, _body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Show user and password."""
+    return {"Authorization": f"Basic {b64(secret)}"}
+
+
+def sanity(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Sanity does."""
+    time = millis(moment)
+    written = base64.urlsafe_b64encode(digest(secret, f"{time}.".encode() + body)).decode().rstrip("=")
+    return {"sanity-webhook-signature": f"t={time},v1={written}", "idempotency-key": ident}
+
+
+def box(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Box does, with another key beside."""
+    time = moment.astimezone(UTC).isoformat()
+    return {
+        "BOX-SIGNATURE-PRIMARY": b64(digest(b"another", body + time.encode())),
+        "BOX-SIGNATURE-SECONDARY": b64(digest(secret, body + time.encode())),
+        "BOX-DELIVERY-TIMESTAMP": time,
+        "BOX-DELIVERY-ID": ident,
+    }
+
+
+def sendgrid(_secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as SendGrid does, with the private half of `ECDSA_KEY`."""
+    signature = ECDSA_KEY.sign(seconds(moment).encode() + body, ec.ECDSA(hashes.SHA256()))
+    family = "X-Twilio-Email-Event-Webhook"
+    return {f"{family}-Signature": b64(signature), f"{family}-Timestamp": seconds(moment)}
+
+
+def discord(_secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Discord does, with the private half of `ED25519_KEY`."""
+    signature = ED25519_KEY.sign(seconds(moment).encode() + body)
+    return {"X-Signature-Ed25519": signature.hex(), "X-Signature-Timestamp": seconds(moment)}
+
+
+def timed(name: str, time_header: str, prefix: str) -> Signer:
+    """Sign `v0:time:body`, with the time in a header of its own."""
+
+    def sign(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+        time = seconds(moment)
+        return {name: prefix + digest(secret, f"v0:{time}:".encode() + body).hex(), time_header: time}
+
+    return sign
+
+
+def twitch(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Twitch does."""
+    time, family = rfc3339(moment), "Twitch-Eventsub-Message"
+    signed = digest(secret, ident.encode() + time.encode() + body).hex()
+    return {f"{family}-Id": ident, f"{family}-Timestamp": time, f"{family}-Signature": f"sha256={signed}"}
+
+
+def square(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Square does."""
+    return {"x-square-hmacsha256-signature": b64(digest(secret, URL.encode() + body))}
+
+
+def linear(secret: bytes, body: bytes, _moment: datetime, ident: str) -> Fields:
+    """Sign as Linear does; the time is in the body."""
+    return {"Linear-Signature": digest(secret, body).hex(), "Linear-Delivery": ident}
+
+
+SIGNERS: dict[str, Signer] = {
+    "github": plain("X-Hub-Signature-256", "sha256=", id_header="X-GitHub-Delivery"),
+    "gitlab": token("X-Gitlab-Token"),
+    "bitbucket": plain("X-Hub-Signature", "sha256=", id_header="X-Request-UUID"),
+    "gitea": plain("X-Gitea-Signature", id_header="X-Gitea-Delivery"),
+    "forgejo": plain("X-Forgejo-Signature", id_header="X-Forgejo-Delivery"),
+    "gogs": plain("X-Gogs-Signature", id_header="X-Gogs-Delivery"),
+    "circleci": plain("circleci-signature", "v1="),
+    "buildkite": listed("X-Buildkite-Signature", "timestamp={t},signature={s}", b"."),
+    "vercel": plain("x-vercel-signature", algorithm="sha1"),
+    "heroku": base64_plain("Heroku-Webhook-Hmac-SHA256"),
+    "linear": linear,
+    "jira": plain("X-Hub-Signature", "sha256=", id_header="X-Atlassian-Webhook-Identifier"),
+    "clickup": plain("X-Signature"),
+    "sentry": plain("Sentry-Hook-Signature", id_header="Request-ID"),
+    "pagerduty": plain("X-PagerDuty-Signature", "v1="),
+    "grafana": plain("X-Grafana-Alerting-Signature"),
+    "alertmanager": token("Authorization", "Bearer "),
+    "honeycomb": token("X-Honeycomb-Webhook-Token"),
+    "svix": standard("svix"),
+    "clerk": standard("svix"),
+    "resend": standard("svix"),
+    "render": standard(),
+    "openai": standard(),
+    "replicate": standard(),
+    "incident-io": standard(),
+    "sanity": sanity,
+    "workos": listed("WorkOS-Signature", "t={t}, v1={s}", b".", millis),
+    "box": box,
+    "sendgrid": sendgrid,
+    "stripe": listed("Stripe-Signature", "t={t},v1={s}", b"."),
+    "shopify": base64_plain("X-Shopify-Hmac-SHA256", "X-Shopify-Webhook-Id"),
+    "paddle": listed("Paddle-Signature", "ts={t};h1={s}", b":"),
+    "square": square,
+    "woocommerce": base64_plain("X-WC-Webhook-Signature", "X-WC-Webhook-Delivery-ID"),
+    "razorpay": plain("X-Razorpay-Signature", id_header="x-razorpay-event-id"),
+    "slack": timed("X-Slack-Signature", "X-Slack-Request-Timestamp", "v0="),
+    "discord-events": discord,
+    "zoom": timed("x-zm-signature", "x-zm-request-timestamp", "v0="),
+    "twitch": twitch,
+    "intercom": plain("X-Hub-Signature", "sha1=", "sha1"),
+    "telegram": token("X-Telegram-Bot-Api-Secret-Token"),
+    "elevenlabs": listed("ElevenLabs-Signature", "t={t},v0={s}", b"."),
+    "standard-webhooks": standard(),
+    "hmac": plain("X-Signature", "sha256="),
+    "generic": plain("X-Signature", "sha256="),
+    "token": token("X-Webhook-Token"),
+    "basic": basic,
+}
+"""By the name of the preset."""
+
+_STANDARD = b"whsec_" + base64.b64encode(b"planted-secret-of-thirty-bytes")
+
+_STANDARD_NAMES = ("standard-webhooks", "svix", "clerk", "resend", "render", "openai", "replicate", "incident-io")
+
+SECRETS: dict[str, bytes] = {
+    **dict.fromkeys(_STANDARD_NAMES, _STANDARD),
+    "basic": b"ada:planted-password",
+    "discord-events": ED25519_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex().encode(),
+    "sendgrid": b64(ECDSA_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).encode(),
+}
+"""What a source of these presets is given; of all others any text."""
+
+UNSIGNED = ("gitlab", "alertmanager", "honeycomb", "telegram", "token", "basic")
+"""These show a secret and sign nothing."""
