@@ -151,7 +151,7 @@ async def open_application(
     `now` is the time of day that crons go by.
     """
     fabric = await Fabric.open(auth, name="clawback", replicas=settings.replicas)
-    background = set[asyncio.Task[None]]()
+    background, closing = set[asyncio.Task[None]](), list[Callable[[], Awaitable[None]]]([fabric.close])
     try:
         registry = await Registry.open(fabric, shards=settings.shards)
         shards = registry.install.shards
@@ -227,7 +227,7 @@ async def open_application(
             messages,
             presence.take_over,
             events,
-            Inventory(fabric, events, stacks, shards),
+            await _open_inventory(auth, fabric, shards, closing),
             crons,
             bridge.ask,
             refusals,
@@ -283,7 +283,16 @@ async def open_application(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await fabric.close()
+        await asyncio.gather(*(close() for close in closing))
+
+
+async def _open_inventory(
+    auth: NatsAuth, fabric: Fabric, shards: int, closing: list[Callable[[], Awaitable[None]]]
+) -> Inventory:
+    """Give lists and look-ups a connection of their own: what reading bodies does to it is nobody else's business."""
+    reader = await Fabric.open(auth, name="clawback reader", replicas=fabric.replicas)
+    closing.append(reader.close)
+    return Inventory(reader, EventStore(reader, Ledger(reader), shards), Stacks(reader, shards), shards)
 
 
 async def _open_room(settings: ServerSettings, fabric: Fabric) -> Room:
