@@ -120,7 +120,7 @@ async def test_every_operation_succeeds_as_described(house, api):
         done.append(api.operation(answer.request)["operationId"])
         return answer
 
-    for path in ("/account", "/tokens", "/sources", "/crons", "/sessions", "/events", "/history"):
+    for path in ("/source-types", "/account", "/tokens", "/sources", "/crons", "/sessions", "/events", "/history"):
         await ask("GET", path)
     await ask("PATCH", "/account", json={"timezone": "UTC"})
     for path, body, change in (

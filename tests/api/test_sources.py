@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 import senders
+from clawback.senders.presets import PRESETS
 
 GITHUB = {"slug": "hub", "verifierType": "github", "secret": "planted-secret", "skill": "/go"}
 
@@ -85,3 +86,17 @@ async def test_a_wrong_field_is_named_and_nothing_made(api, change, why):
     assert why in answer.json()["detail"]
     assert "planted-secret" not in answer.text
     assert (await api.ask("GET", "/sources")).json() == {"items": []}
+
+
+async def test_the_types_are_those_of_the_table(api):
+    """Each with its steps, and a source can be made of each that makes no secret of its own."""
+    listed = (await api.ask("GET", "/source-types")).json()["items"]
+
+    assert [each["type"] for each in listed] == list(PRESETS)
+    assert all(each["steps"] and each["title"] for each in listed)
+    for each in listed:
+        asked = {"slug": each["type"], "verifierType": each["type"]}
+        if each["type"] != "none":
+            asked["generateSecret"] = True
+        made = await api.ask("POST", "/sources", json=asked)
+        assert made.status_code == (400 if each["showsSecret"] else 201), made.text

@@ -19,7 +19,7 @@ from clawback.api.history import HistoryController
 from clawback.api.messages import MessageController
 from clawback.api.requests import MAX_BODY_BYTES, ApiRequest, answering_options
 from clawback.api.sessions import SessionController
-from clawback.api.sources import SourceController
+from clawback.api.sources import SourceController, SourceTypeController
 from clawback.api.stream import build_stream
 from clawback.api.tokens import TokenController
 from clawback.operations import Services
@@ -31,6 +31,7 @@ CONTROLLERS = [
     AccountController,
     TokenController,
     SourceController,
+    SourceTypeController,
     CronController,
     SessionController,
     MessageController,

@@ -18,6 +18,7 @@ from clawback.operations.source_rules import (
     MAX_SECRET_BYTES,
     MAX_TIMEOUT_SECONDS,
     MIN_TIMEOUT_SECONDS,
+    list_types,
 )
 
 Instruction = Annotated[str, Meta(description="A skill such as /review, or a prompt; at most 16 KiB")]
@@ -121,6 +122,47 @@ EXAMPLE = {
     "priority": "normal",
 }
 WITH_SECRET = EXAMPLE | {"secret": "the secret that the server made, shown this once"}
+
+
+class SourceType(Answer, frozen=True):
+    """What a source can be: a preset for one sender, or a mechanism."""
+
+    type: str
+    title: str
+    steps: Annotated[list[str], Meta(description="What a person does there; {url} and {secret} are the source's")]
+    shows_secret: Annotated[bool, Meta(description="Whether the sender makes the secret, and takes none of ours")]
+    example_type: Annotated[str, Meta(description="An event type that it sends; empty where it has none")]
+
+
+class SourceTypeList(Answer, frozen=True):
+    """Every type, senders first."""
+
+    items: list[SourceType]
+
+
+EXAMPLE_TYPE = {
+    "type": "pagerduty",
+    "title": "PagerDuty",
+    "steps": ["Open Integrations, Generic Webhooks (v3), New Webhook.", "Enter the URL {url}."],
+    "showsSecret": True,
+    "exampleType": "incident.triggered",
+}
+
+
+class SourceTypeController(Controller):
+    """Types of sources."""
+
+    path = "/source-types"
+    tags = ("sources",)
+
+    @get(
+        operation_id="source_types",
+        summary="List the types that a source can have",
+        responses=documented(200, SourceTypeList, {"items": [EXAMPLE_TYPE]}),
+    )
+    async def list_all(self) -> object:
+        """List the presets and mechanisms that this server knows, and how each is set up."""
+        return {"items": list_types()}
 
 
 class SourceController(Controller):

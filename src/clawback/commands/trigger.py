@@ -117,7 +117,8 @@ async def shoot(target: Target, shot: Shot) -> dict[str, Any]:
     delivery_id, now = random_id(), datetime.now(UTC)
     body = samples.freshen(shot.scheme, shot.body, delivery_id, now) if shot.is_sample else shot.body
     named = target.event_type.header if target.event_type is not None else None
-    headers = dict(sign(shot.scheme, body, target.secret, delivery_id=delivery_id, now=now, rule=target.rule))
+    signed = sign(shot.scheme, body, target.secret, delivery_id=delivery_id, now=now, rule=target.rule, url=target.url)
+    headers = dict(signed)
     headers |= {"Content-Type": "application/json"} | samples.type_header(shot.scheme, shot.kind, named)
     try:
         async with http_client(target.url) as client:

@@ -81,6 +81,20 @@ def check_slug(slug: str) -> str:
     return slug
 
 
+def list_types() -> list[dict[str, object]]:
+    """List what a source's type can be, senders first, and how each is set up."""
+    return [
+        {
+            "type": preset.name,
+            "title": preset.title,
+            "steps": preset.steps,
+            "showsSecret": preset.shows_secret,
+            "exampleType": preset.example_type,
+        }
+        for preset in PRESETS.values()
+    ]
+
+
 def check_scheme(name: str | None) -> str:
     """
     Check how the source's requests are signed. There is no default: the insecure one must be asked for.
