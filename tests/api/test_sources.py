@@ -67,7 +67,7 @@ async def test_a_slug_that_is_taken_is_a_conflict(api):
         ({"slug": ".."}, "slug refused"),
         ({"slug": "a/b"}, "$.slug"),
         ({"slug": "a\0"}, "$.slug"),
-        ({"verifierType": "gitea"}, "'gitea'"),
+        ({"verifierType": "geetea"}, "'geetea'"),
         ({"secret": None}, "the secret is missing"),
         ({"eventType": {"heder": "X-A"}}, "unknown field `heder`"),
         ({"signature": {"prefix": ""}}, "signature"),
