@@ -23,7 +23,7 @@ import senders
 from browsing import Browser, hidden_fields
 from channel.claude import Claude
 from clawback.model import Scheme
-from clawback.operations.source_rules import _MADE_BY_SENDER
+from clawback.senders.presets import PRESETS
 from collector import Collector, collecting
 from legacy import LegacyClient
 from processes import CLAWBACK, Server, Token, environment, processes_of
@@ -199,7 +199,7 @@ async def use_protocol(run: Run, token: Token) -> dict[str, tuple[Scheme, str]]:
                 ]
                 run.said[f"answers of {name}"] = json.dumps(answers[:-1])
                 urls[made["url"]] = (scheme, second)
-            if scheme not in _MADE_BY_SENDER:
+            if not PRESETS[scheme].shows_secret:
                 made = await client.request(
                     "source_create", slug=f"{scheme}-made", verifierType=scheme, generateSecret=True
                 )

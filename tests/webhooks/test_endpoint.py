@@ -167,7 +167,12 @@ async def test_github_webhook_is_stored_as_received(house, path):
     [(event, stored)] = await house.stored("web")
     assert answer == Answer(
         202,
-        {"content-type": "application/json", "content-length": answer.headers["content-length"]},
+        {
+            "content-type": "application/json",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+            "content-length": answer.headers["content-length"],
+        },
         {"status": "queued", "eventId": event.id, "eventType": path.stem},
     )
     assert stored == body
