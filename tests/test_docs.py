@@ -212,6 +212,17 @@ def test_every_stream_is_documented():
     assert [name for name in names if name not in first_cells] == []
 
 
+def test_the_table_of_questions_leads_to_files():
+    """docs/architecture.md answers at least 20 questions, each with files of the source that are there."""
+    section = read("docs/architecture.md").partition("## Where to look\n")[2].partition("\n## ")[0]
+    answers = [re.findall(r"\[`([\w/.]+)`\]\(\.\./([\w/.]+)\)", line) for line in section.splitlines() if "?" in line]
+
+    assert len(answers) >= 20
+    assert all(answers), section
+    assert [name for files in answers for name, path in files if path != f"src/clawback/{name}"] == []
+    assert [path for files in answers for _, path in files if not (ROOT / path).is_file()] == []
+
+
 def test_every_metric_is_documented():
     """docs/metrics.md has a row for every metric, which names its labels."""
     described = rows(read("docs/metrics.md"))
