@@ -49,7 +49,7 @@ async def services(fabric, withdrawn, asked):
         asked.append((connection_id, request))
 
     events = EventStore(fabric, Ledger(fabric), SHARDS)
-    presence = Presence(fabric, Leases(fabric))
+    presence = Presence(fabric, Leases(fabric), Stacks(fabric, SHARDS))
     return Services(
         registry=registry,
         tokens=Tokens(registry, LastSeen(fabric)),

@@ -164,7 +164,7 @@ async def open_application(
             fabric, ledger, shards, room, traces, wake_ups=wake_ups, shares=_shares(settings, fabric, shards, room)
         )
         await lines.open()
-        presence = await _opened(Presence(fabric, Leases(fabric)))
+        presence = await _opened(Presence(fabric, Leases(fabric), stacks))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
         settle_journal = partial(

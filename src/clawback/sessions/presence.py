@@ -3,8 +3,12 @@ Presence: which connection serves each session, on which server.
 
 The holder of a session's lease is active; other connections of the same address stand by, look every second, and take
 over when the lease is free. The first to come keeps it, because its Claude has the context. Three ways lead past a
-lease that somebody holds: its server answers nothing on its control subject (gone), the server's ping brings no pong
-from the holder (gone), or the newcomer is the same plugin process that reconnected (replaced at once).
+lease that somebody holds: its server answers nothing on its control subject for longer than it would need to come back
+to NATS (gone), the server's ping brings no pong from the holder (gone), or the newcomer is the same plugin process that
+reconnected (replaced at once).
+
+A restarted NATS has forgotten the leases. The stack says who served the session then, and its server is asked as if the
+lease were there. A lease is no proof of anything: what keeps two from serving is the stack (store/stacks.py).
 
 A fourth is to ask for it: the holder's server stops giving it events, then writes the lease in the name of the
 connection that asked, which finds it there and begins. So there are never two that serve, and whoever dies on the way
@@ -16,7 +20,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -26,6 +30,7 @@ from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json, random_id
 from clawback.store.leases import RENEW_SECONDS, Entry, Leases
+from clawback.store.stacks import Stacks
 from clawback.system.waits import Signal
 from clawback.wire import CLOSE_REPLACED, CLOSE_UNAUTHORIZED
 
@@ -38,8 +43,11 @@ STANDBY_SECONDS = 1.0
 RENEWALS_AT_ONCE = 8
 """Leases that a server renews at a time: 10,000 take some seconds then, and nothing else waits long for its turn."""
 
-RECLAIM_SECONDS = 3.0
-"""After NATS came back with empty memory, how long everybody else leaves a session to its former holder."""
+GONE_SECONDS = 3.0
+"""
+How long nobody listens for a server before it counts as gone: one that lost NATS and can reach it again is back within
+two. A server that is frozen is listening; it counts as gone when it is silent for `2 * PROBE_SECONDS`.
+"""
 
 FINDING_ATTEMPTS = 5
 """How often a connection looks for the lease that it was given; another may be given it first."""
@@ -108,24 +116,32 @@ class _Holding(Struct, eq=False):
         return self.place.connection
 
 
+class _Missing(NamedTuple):
+    """That nobody listens for a server: on which connection to NATS, since when, and when that was seen last."""
+
+    generation: int
+    since: float
+    seen_at: float
+
+
 class Presence:
     """This server's connections and the leases they hold. `open` before use, then keep `renew` running."""
 
-    def __init__(self, fabric: Fabric, leases: Leases) -> None:
+    def __init__(self, fabric: Fabric, leases: Leases, stacks: Stacks) -> None:
         self.server_id = random_id()
         self._fabric = fabric
         self._leases = leases
+        self._stacks = stacks
         self._places: dict[str, _Place] = {}
         self._held: dict[Address, _Holding] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        # The connection to NATS that leases were renewed on, and until when other servers may still be doing so.
-        self._generation = fabric.generation
-        self._reclaimed_at = 0.0
+        # Servers for whom nobody listened: since when, and when that was seen last; on which connection to NATS.
+        self._missing: dict[str, _Missing] = {}
 
     async def open(self) -> None:
         """Answer other servers' questions about this one's connections."""
         await self._fabric.subscribe(_control_subject(self.server_id), self._asked)
-        self._fabric.on_reconnect(self._reclaim)
+        self._fabric.on_reconnect(self._renew_all)
 
     async def take(self, connection: Connection, lose: Callable[[], None]) -> bool:
         """
@@ -141,9 +157,7 @@ class Presence:
             await self._replace_standbys(connection)
         entry = await self._leases.read(connection.address)
         claim = "answers" if entry is None else self._claim(connection, entry.lease)
-        if entry is not None and await self._ask(connection, entry, claim):
-            return False
-        if claim != "replace" and self._in_doubt():
+        if await self._is_held(connection, entry, claim):
             return False
         return await self._uncut(self._seize(connection, lose, entry))
 
@@ -157,13 +171,8 @@ class Presence:
                 with contextlib.suppress(Unavailable):
                     await self._uncut(self._leases.stand_by(connection.address, lease))
                     entry = await self._leases.read(connection.address)
-                    # One in its own name was given to it, or is its own again: `_ask` calls that free.
-                    free = entry is None or not await self._ask(connection, entry, "serves")
-                    own = entry is not None and entry.lease.connection_id == connection.id
-                    if (
-                        free
-                        and (own or not self._in_doubt())
-                        and await self._uncut(self._seize(connection, lose, entry))
+                    if not await self._is_held(connection, entry, "serves") and await self._uncut(
+                        self._seize(connection, lose, entry)
                     ):
                         return
                 with contextlib.suppress(TimeoutError):
@@ -191,19 +200,13 @@ class Presence:
             return
         address, lease = place.connection.address, self._lease(place.connection)
         entry = await self._leases.read(address)
-        if entry is None and self._in_doubt():
-            raise Unavailable(
-                "NATS was away just now, and whose session this is will show in some seconds: ask again then"
-            )
-        if entry is None:
-            await self._leases.create(address, lease)
-        elif entry.lease.connection_id != connection_id:
-            if await self._ask(place.connection, entry, "yield", lease):
+        if entry is None or entry.lease.connection_id != connection_id:
+            if await self._is_held(place.connection, entry, "yield", lease):
                 raise Unavailable(
                     "the active session of this tag has not let go yet; this one follows by itself as soon as it has"
                 )
             # Whoever is gone gave its lease to nobody, or released it on leaving; if it did give it, neither is done.
-            if await self._leases.replace(address, lease, entry.revision) is None:
+            if entry is None or await self._leases.replace(address, lease, entry.revision) is None:
                 await self._leases.create(address, lease)
         for _ in range(FINDING_ATTEMPTS):
             entry = await self._leases.read(address)
@@ -248,7 +251,7 @@ class Presence:
         Raises:
             Unavailable: it is we who are cut off from NATS.
         """
-        await self._ask_server(entry, "dismiss")
+        await self._ask(None, entry.lease.server_id, entry.lease.connection_id, "dismiss")
 
     def active_here(self, profile_id: str) -> list[Connection]:
         """List the connections that serve sessions of a profile on this server."""
@@ -264,20 +267,6 @@ class Presence:
             await asyncio.sleep(RENEW_SECONDS)
             with contextlib.suppress(Unavailable):
                 await self._renew_all()
-
-    async def _reclaim(self) -> None:
-        """Write this server's leases anew after a reconnect, and give others the time to do the same."""
-        self._reclaimed_at = asyncio.get_running_loop().time() + RECLAIM_SECONDS
-        self._generation = self._fabric.generation
-        await self._renew_all()
-
-    def _in_doubt(self) -> bool:
-        """
-        Say whether a lease that is not there, or whose server is silent, proves nothing.
-
-        A restarted NATS has forgotten the leases, and those who serve come back one after the other.
-        """
-        return self._fabric.generation != self._generation or asyncio.get_running_loop().time() < self._reclaimed_at
 
     async def _renew_all(self) -> None:
         todo = iter(list(self._held.values()))
@@ -367,39 +356,75 @@ class Presence:
         """End what is left of this client's earlier connections; one that waits could take the session over, dead."""
         for entry in await self._leases.standbys(connection.address):
             if entry.lease.instance_id == connection.instance_id:
-                await self._ask(connection, entry, "replace")
+                await self._ask(connection, entry.lease.server_id, entry.lease.connection_id, "replace")
 
     def _claim(self, connection: Connection, lease: Lease) -> Literal["answers", "replace"]:
         same = connection.instance_id is not None and connection.instance_id == lease.instance_id
         return "replace" if same else "answers"
 
-    async def _ask(self, connection: Connection, entry: Entry, kind: _Kind, heir: Lease | None = None) -> bool:
+    async def _is_held(
+        self, connection: Connection, entry: Entry | None, kind: _Kind, heir: Lease | None = None
+    ) -> bool:
         """
-        Ask the server of a connection whether it is still there, on behalf of another one.
+        Say whether somebody else serves a session, or may do so: by its lease, or by its stack where there is no lease.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        if entry is not None:
+            return await self._ask(connection, entry.lease.server_id, entry.lease.connection_id, kind, heir)
+        server_id, _, rest = (await self._stacks.read(connection.address)).holder.partition(".")
+        if not server_id:
+            return False
+        # On this server's first connection NATS has forgotten nothing: whose lease is not there has left.
+        forgotten = self._fabric.generation > 1
+        return await self._ask(connection, server_id, rest.partition(".")[0], kind, heir, patient=forgotten)
+
+    async def _ask(
+        self,
+        connection: Connection | None,
+        server_id: str,
+        connection_id: str,
+        kind: _Kind,
+        heir: Lease | None = None,
+        *,
+        patient: bool = True,
+    ) -> bool:
+        """
+        Ask a server whether a connection is still there, on behalf of another one; True where that is not known yet.
 
         Raises:
             Unavailable: it is we who are cut off from NATS.
         """
-        if entry.lease.connection_id == connection.id:
-            # Its own, by a write that was stored without our being told.
+        if connection is not None and connection_id == connection.id:
+            # Its own, by a write that was stored without our being told, or that another made for it.
             return False
-        return await self._ask_server(entry, kind, heir)
-
-    async def _ask_server(self, entry: Entry, kind: _Kind, heir: Lease | None = None) -> bool:
-        question = _Question(kind, entry.lease.connection_id, heir)
+        question = _Question(kind, connection_id, heir)
         generation = self._fabric.generation
         try:
             answer = await self._fabric.request(
-                _control_subject(entry.lease.server_id), encode_json(question), timeout=PROBE_SECONDS * 2
+                _control_subject(server_id), encode_json(question), timeout=PROBE_SECONDS * 2
             )
         except NotFound:
-            return False
+            # A client that comes back knows better than anybody that its former connection has ended.
+            return kind != "replace" and patient and not self._is_gone(server_id)
         except Unavailable:
             if self._fabric.problem() is not None or self._fabric.generation != generation:
                 raise
-            # Silent for twice as long as its client may be: frozen or cut off. It finds its lease gone when it is back.
+            # Silent for twice as long as its client may be: frozen or cut off. Back again, it finds its session gone.
             return False
+        self._missing.pop(server_id, None)
         return answer == b"yes"
+
+    def _is_gone(self, server_id: str) -> bool:
+        """Note that nobody listens for a server, and say whether it has been so for GONE_SECONDS."""
+        now, generation = asyncio.get_running_loop().time(), self._fabric.generation
+        before = self._missing.get(server_id)
+        is_new = before is None or before.generation != generation or now - before.seen_at > GONE_SECONDS
+        since = now if before is None or is_new else before.since
+        self._missing = {name: each for name, each in self._missing.items() if now - each.seen_at <= GONE_SECONDS}
+        self._missing[server_id] = _Missing(generation, since, now)
+        return now - since >= GONE_SECONDS
 
     def _asked(self, message: CoreMessage) -> None:
         task = asyncio.create_task(self._reply(message), name="presence reply")

@@ -489,6 +489,7 @@ class Bridge:
         greeted = False
         while not connection.ended.is_set():
             dispatcher = self._dispatcher(connection)
+            active, knows = False, not greeted and not client_holds
             try:
                 if not greeted:
                     await self._settle_journal(connection.address, auth.acked)
@@ -497,10 +498,12 @@ class Bridge:
                         await self._activated(connection)
                     await connection.send(_greeting(connection, "active" if active else "standby"))
                     greeted = True
-                else:
-                    active = False
-                    await connection.announce("standby")
                 if not active:
+                    # Whoever has the session now is given what this client holds, whose late acks still count: it is to
+                    # leave that, also where it holds it from an earlier connection.
+                    if not knows:
+                        await connection.announce("standby")
+                    client_holds = ()
                     await self._presence.wait_turn(connection, dispatcher.stop)
                     await self._activated(connection)
                     await connection.announce("active")
@@ -513,8 +516,6 @@ class Bridge:
                 self._dispatchers.pop(connection, None)
                 dispatcher.let_go(_why_released(connection))
             await self._step_down(connection, dispatcher.unanswered_acks)
-            # Whoever has the session now is given what this client held; its late acks still count.
-            client_holds = ()
 
     async def _step_down(self, connection: Connection, acks: Iterable[wire.Ack]) -> None:
         """Leave the session to whoever asked for it; a connection that ended frees it once its losses are stored."""
