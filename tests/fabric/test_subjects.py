@@ -252,3 +252,11 @@ def test_a_leases_subject_is_read_back_also_where_it_was_given_up(standby):
 def test_only_ids_of_ours_enter_a_subject_as_they_are(text, is_id):
     """A wildcard in the place of an id would reach other people's things."""
     assert subjects.is_id(text) is is_id
+
+
+def test_what_stands_beside_the_bound_is_in_its_line():
+    """A put-back in a line at its bound has a subject of its own there."""
+    line = subjects.event_subject(1, Address("p", "t"), Priority.NORMAL, "w-a")
+    beside = subjects.parse_event_subject(subjects.beside_bound(line, "12"))
+
+    assert beside == subjects.parse_event_subject(line)

@@ -44,6 +44,10 @@ async def at(fabric):
     return at
 
 
+async def forget(_record):
+    """Keep nothing of a record that cannot be read: here there is none."""
+
+
 async def test_an_address_that_never_held_anything_has_an_empty_stack(at):
     """Nothing is stored of it."""
     assert await at.stacks.restore(at.address) == []
@@ -94,10 +98,10 @@ async def test_who_was_written_over_stores_nothing_more(at, monkeypatch):
     monkeypatch.setattr(times, "FRESH_SECONDS", 0.0)
     held = await at.hold("work")
     former, latter = Tenure(at.stacks, at.address, "former"), Tenure(at.stacks, at.address, "latter")
-    await former.begin()
+    await former.begin(forget)
     await former.store([held])
     await former.check()
-    restored = await latter.begin()
+    restored = await latter.begin(forget)
     for late in (former.check, lambda: former.store([]), lambda: former.store([])):
         with pytest.raises(Conflict):
             await late()
@@ -112,7 +116,7 @@ async def test_a_write_that_was_stored_without_being_told_is_the_holders_own(at,
     """An answer that was lost makes nobody a stranger to its own stack."""
     held = await at.hold("work")
     tenure = Tenure(at.stacks, at.address, "holder")
-    await tenure.begin()
+    await tenure.begin(forget)
     store = at.stacks.store
 
     async def lost(*arguments, **options):
@@ -132,7 +136,7 @@ async def test_a_write_that_was_stored_without_being_told_is_the_holders_own(at,
 async def test_of_two_who_begin_at_once_the_last_has_the_stack(at, monkeypatch):
     """One that reads, and finds another's write when it writes, reads again."""
     tenures = [Tenure(at.stacks, at.address, name) for name in ("a", "b", "c")]
-    await asyncio.gather(*(tenure.begin() for tenure in tenures))
+    await asyncio.gather(*(tenure.begin(forget) for tenure in tenures))
     monkeypatch.setattr(times, "FRESH_SECONDS", 0.0)
     outcomes = await asyncio.gather(*(tenure.check() for tenure in tenures), return_exceptions=True)
 

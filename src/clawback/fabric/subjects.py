@@ -2,6 +2,7 @@
 Every subject and consumer name: built and parsed here and nowhere else. Pure.
 
     evt.<shard>.<profile>.<tag>.<line>.<maker>    an event (line: i, p or n); WorkQueue, so its ack deletes it
+    evt.….<maker>.<number>                        one that was put back into a line at its bound, which new ones meet
     wake.<shard>.<profile>.<tag>.<line>.<maker>   that it is stored, and what it is; without its body
     stack.<profile>.<tag>                         what a session holds: its active and suspended events
     hist.<profile>.<tag>                          how events ended, a ring for each address
@@ -141,10 +142,20 @@ def parse_event_subject(subject: str) -> EventSubject:
     Raises:
         ValueError: it is none.
     """
-    kind, shard, profile_id, tag, line, maker = subject.split(".")
-    if kind not in ("evt", "wake") or line not in _PRIORITY_OF:
+    kind, shard, profile_id, tag, line, maker, *beside = subject.split(".")
+    if (
+        kind not in ("evt", "wake")
+        or line not in _PRIORITY_OF
+        or len(beside) > 1
+        or not all(map(str.isdecimal, beside))
+    ):
         raise ValueError(f"not an event subject: {subject!r}")
     return EventSubject(int(shard), Address(profile_id, parse_tag_token(tag)), _PRIORITY_OF[line], maker)
+
+
+def beside_bound(event_subject: str, message_id: str) -> str:
+    """Name a place in an event's line beside its maker's bound, spread by message id: for what was there before."""
+    return f"{event_subject}.{zlib.crc32(message_id.encode())}"
 
 
 def source_maker(source_id: str) -> str:
@@ -187,17 +198,23 @@ def profile_filter(shard: int, profile_id: str) -> str:
 
 def line_filter(shard: int, address: Address, priority: Priority) -> str:
     """Match one line of a lane."""
-    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.{_LINE_TOKEN[priority]}.*"
+    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.{_LINE_TOKEN[priority]}.>"
 
 
 def maker_filter(shard: int, profile_id: str, maker: str) -> str:
-    """Match what waits of one maker, at any address and in any line."""
+    """Match what waits of one maker, at any address and in any line, but for what stands beside the bound."""
     return f"evt.{shard}.{profile_id}.*.*.{maker}"
 
 
 def maker_at_filter(shard: int, address: Address, maker: str) -> str:
     """Match what waits of one maker at an address, in any line."""
     return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.*.{maker}"
+
+
+def maker_filters(shard: int, profile_id: str, maker: str) -> tuple[str, str]:
+    """Match all that waits of one maker: what stands beside the bound by the second."""
+    plain = maker_filter(shard, profile_id, maker)
+    return plain, f"{plain}.*"
 
 
 def consumer_name(address: Address, priority: Priority) -> str:

@@ -158,7 +158,7 @@ async def open_application(
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
         wake_ups = WakeUps(fabric)
-        stacks, lines = Stacks(fabric, shards), Lines(fabric, shards, wake_ups)
+        stacks, lines = Stacks(fabric, shards, Aside()), Lines(fabric, shards, wake_ups)
         room = await _open_room(settings, fabric)
         events = EventStore(
             fabric, ledger, shards, room, traces, wake_ups=wake_ups, shares=_shares(settings, fabric, shards, room)
@@ -173,7 +173,7 @@ async def open_application(
         messages = await _opened(
             Messages(fabric, events, presence, traces, per_minute=settings.max_messages_per_minute)
         )
-        crons = Crons(fabric, registry, events, history, aside=Aside(), now=now)
+        crons = Crons(fabric, registry, events, history, aside=stacks.aside, now=now)
 
         async def operate(connection: Connection, request: wire.Request) -> object:
             address = connection.address

@@ -25,6 +25,7 @@ from msgspec import structs
 from clawback import wire
 from clawback.errors import BadPayload, Conflict, Rejected, Unavailable
 from clawback.fabric import subjects
+from clawback.fabric.jetstream import Stored
 from clawback.model import (
     MAX_NESTED,
     TIMEOUT_SECONDS,
@@ -317,17 +318,25 @@ class Dispatcher:
 
     async def _restore(self, client_holds: frozenset[str]) -> None:
         self._lines.forget(self._address)
-        restored = await self._insist(self._tenure.begin)
-        for held, stored in restored:
-            event, body = decode_event(stored.headers, stored.data)
+        readable = []
+        for held, stored in await self._insist(lambda: self._tenure.begin(self._keep_unreadable)):
+            try:
+                event, body = decode_event(stored.headers, stored.data)
+            except BadPayload as error:
+                await self._discard(stored, None, error)
+                continue
             self._known[event.id], self._bodies[event.id] = event, body
             self._turns[event.id] = turn_of(stored.headers, event)
-            if held.ends_as is not None:
-                # Its dead letter may be there already.
-                state = EventState.TIMED_OUT if held.ends_as == rules.TIMED_OUT else EventState.DEAD
-                await self._confirm_end(held, state, held.ends_as)
-        entries = [held for held, _ in restored if held.ends_as is None]
-        self._lane = rules.Lane(entries, client_holds, self._manners)
+            if held.ends_as is None:
+                readable.append(held)
+                continue
+            # Its dead letter may be there already.
+            state = EventState.TIMED_OUT if held.ends_as == rules.TIMED_OUT else EventState.DEAD
+            await self._confirm_end(held, state, held.ends_as)
+        self._lane = rules.Lane(readable, client_holds, self._manners)
+
+    async def _keep_unreadable(self, record: Stored) -> None:
+        await self._events.bury_unreadable(self._address, record.headers, record.data)
 
     async def _begin(self, client_holds: frozenset[str]) -> None:
         await self._restore(client_holds)
@@ -506,7 +515,7 @@ class Dispatcher:
             try:
                 event, body = decode_event(pulled.headers, pulled.data)
             except BadPayload as error:
-                await self._discard(pulled, error)
+                await self._discard(pulled, pulled, error)
                 continue
             if await self._has_ended(event, pulled):
                 continue
@@ -523,7 +532,7 @@ class Dispatcher:
         await self._insist(lambda: self._lines.acknowledge(self._address, pulled.sequence, pulled))
         return True
 
-    async def _discard(self, pulled: Pulled, error: BadPayload) -> None:
+    async def _discard(self, message: Pulled | Stored, pulled: Pulled | None, error: BadPayload) -> None:
         """Set aside what is no event of ours (somebody published to the subject by hand), so that the line goes on."""
         log.warning(
             "unreadable",
@@ -534,8 +543,8 @@ class Dispatcher:
                 "why": str(error),
             },
         )
-        await self._insist(lambda: self._events.bury_unreadable(self._address, pulled.headers, pulled.data))
-        await self._insist(lambda: self._lines.acknowledge(self._address, pulled.sequence, pulled))
+        await self._insist(lambda: self._events.bury_unreadable(self._address, message.headers, message.data))
+        await self._insist(lambda: self._lines.acknowledge(self._address, message.sequence, pulled))
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from clawback.errors import BadPayload, Conflict, StoreFull, TooLarge, Unavailable
+from clawback.errors import BadPayload, Conflict, QueueFull, StoreFull, TooLarge, Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import MESSAGE_ID_HEADER, BatchMessage, Stored
 from clawback.fabric.streams import Fabric
@@ -245,6 +245,8 @@ class EventStore:
         """
         Store an event again at the end of its line, now or `at` a time, once for each `sequence` it has there now.
 
+        It is no new event, and no bound of its line holds it up.
+
         Raises:
             Unavailable: not known to be stored; the original must stay.
         """
@@ -259,9 +261,9 @@ class EventStore:
         if await self._came_back(address, return_id, stored.subject, first=sequence + 1, since=stored.time):
             return
         if at is None:
-            await self._return(address.profile_id, stored.subject, data, headers, return_id)
+            await self._return(address.profile_id, _line_of(stored.subject), data, headers, return_id)
         else:
-            ticket = {LINE_HEADER: stored.subject, SINCE_HEADER: at.isoformat()}
+            ticket = {LINE_HEADER: _line_of(stored.subject), SINCE_HEADER: at.isoformat()}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
 
     @staticmethod
@@ -343,8 +345,11 @@ class EventStore:
             Unavailable: NATS did not answer.
         """
         shard = subjects.shard_of(profile_id, self._shard_count)
-        line = subjects.maker_filter(shard, profile_id, subjects.cron_maker(cron_id))
-        stored = [each async for each in self._fabric.walk(subjects.event_stream(shard), line)]
+        stored = [
+            each
+            for line in subjects.maker_filters(shard, profile_id, subjects.cron_maker(cron_id))
+            async for each in self._fabric.walk(subjects.event_stream(shard), line)
+        ]
         stored += [each async for _, each in self.deferred(profile_id)]
         found = set()
         for each in stored:
@@ -441,7 +446,6 @@ class EventStore:
 
         Raises:
             BadPayload: it is none.
-            QueueFull: its line holds as many events of its maker as it may.
             Unavailable: not known to be stored; doing it again does no harm.
         """
         event = decode_event_header(due.headers)
@@ -468,7 +472,12 @@ class EventStore:
         name = f"ret_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}"
         if await self._ledger.seen(profile_id, name):
             return
-        await self._fabric.publish(line, data, message_id=message_id, headers=headers)
+        try:
+            await self._fabric.publish(line, data, message_id=message_id, headers=headers)
+        except QueueFull:
+            # It was in its line before: the bound is for new ones.
+            beside = subjects.beside_bound(line, message_id)
+            await self._fabric.publish(beside, data, message_id=message_id, headers=headers)
         await self._wake(line, headers)
         await self._ledger.written(profile_id, name)
 
@@ -707,6 +716,11 @@ def _decode_fields(fields: str | bytes, what: str) -> Event:
     if not subjects.is_id(event.id):
         raise BadPayload(f"{what} names no event id of ours")
     return event
+
+
+def _line_of(subject: str) -> str:
+    """Leave out where in its line an event stands, if it stands beside the bound."""
+    return ".".join(subject.split(".")[:6])
 
 
 def _maker_of(event: Event) -> str:

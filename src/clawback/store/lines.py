@@ -183,9 +183,9 @@ class Lines:
             Unavailable: NATS did not answer.
         """
         shard = subjects.shard_of(profile_id, self._shards)
-        subject_filter = subjects.maker_filter(shard, profile_id, maker)
-        async for page in self._fabric.pages(subjects.event_stream(shard), subject_filter, max_bytes=PAGE_BYTES):
-            yield [stored for stored in page if _parse_event_subject(stored.subject) is not None]
+        for subject_filter in subjects.maker_filters(shard, profile_id, maker):
+            async for page in self._fabric.pages(subjects.event_stream(shard), subject_filter, max_bytes=PAGE_BYTES):
+                yield [stored for stored in page if _parse_event_subject(stored.subject) is not None]
 
     async def read(self, address: Address, sequence: int) -> Stored | None:
         """

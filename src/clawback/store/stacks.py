@@ -10,9 +10,10 @@ its own name and against the revision it read; so does each later write. One tha
 was frozen or cut off, is told so by its next write, and does nothing more.
 """
 
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Held, encode_json
+from clawback.telemetry.aside import Aside
 
 HOLDER_HEADER = "Clawback-Holder"
 """Who wrote the stack: `<server id>.<connection id>.<a random name of its time there>`."""
@@ -32,6 +34,16 @@ FRESH_SECONDS = 1.0
 How long a write proves that the stack is the writer's. Nobody takes a session whose server answers, or has been silent
 for less than that (sessions/presence.py).
 """
+
+KIND = "stack"
+"""What unreadable ones are called among what was set aside."""
+
+UNREADABLE = (
+    "what a session held cannot be read: when it connects next, it is given that again from its line, as if for the"
+    " first time, and the record becomes a dead letter"
+)
+
+log = logging.getLogger("clawback.fabric")
 
 _decoder = msgspec.json.Decoder(list[Held])
 
@@ -44,11 +56,16 @@ class Restored(NamedTuple):
 
 
 class Stack(Struct, frozen=True):
-    """A stack as it is stored: `revision` is what the next write has to name, 0 where nothing was ever stored."""
+    """
+    A stack as it is stored: `revision` is what the next write has to name, 0 where nothing was ever stored.
+
+    `unreadable` is its message where nobody can read what was held; that is in its line, and comes from there.
+    """
 
     held: list[Held]
     revision: int = 0
     holder: str = ""
+    unreadable: Stored | None = None
 
 
 class Tenure:
@@ -66,9 +83,11 @@ class Tenure:
         self._revision = 0
         self._proved_at = -math.inf
 
-    async def begin(self) -> list[Restored]:
+    async def begin(self, keep: Callable[[Stored], Awaitable[None]]) -> list[Restored]:
         """
         Take the stack over: read what was held and has not ended, and write it in this holder's name.
+
+        A record that nobody can read is handed to `keep` before it is written over.
 
         Raises:
             Unavailable: not known to be done; again does no harm.
@@ -77,11 +96,14 @@ class Tenure:
             newest = await self._stacks.read(self._address)
             restored = await self._stacks.with_events(self._address, newest.held)
             self._revision = newest.revision
+            if newest.unreadable is not None:
+                await keep(newest.unreadable)
             try:
                 await self.store([each.held for each in restored])
             except Conflict:
                 # The former holder has not noticed yet, and wrote in between.
                 continue
+            self._stacks.mended(self._address)
             return restored
 
     async def store(self, stack: Sequence[Held]) -> None:
@@ -124,9 +146,10 @@ class Tenure:
 class Stacks:
     """The stacks of every session, in the stream STACK."""
 
-    def __init__(self, fabric: Fabric, shards: int) -> None:
+    def __init__(self, fabric: Fabric, shards: int, aside: Aside | None = None) -> None:
         self._fabric = fabric
         self._shards = shards
+        self.aside = aside or Aside()
 
     async def store(self, address: Address, stack: Sequence[Held], *, revision: int | None = None, by: str = "") -> int:
         """
@@ -154,7 +177,9 @@ class Stacks:
         record = await self._fabric.get("STACK", subject=subjects.stack_subject(address))
         if record is None:
             return Stack([])
-        return Stack(_decoder.decode(record.data), record.sequence, record.headers.get(HOLDER_HEADER, ""))
+        held = self._decode(record)
+        unreadable = record if held is None else None
+        return Stack(held or [], record.sequence, record.headers.get(HOLDER_HEADER, ""), unreadable)
 
     async def restore(self, address: Address) -> list[Restored]:
         """
@@ -188,7 +213,7 @@ class Stacks:
             Unavailable: NATS did not answer.
         """
         stacks = await self._fabric.get_last_many("STACK", subjects.stack_filter(profile_id))
-        return {held.sequence: held for stack in stacks for held in _decoder.decode(stack.data)}
+        return {held.sequence: held for stack in stacks for held in self._decode(stack) or ()}
 
     async def holder(self, profile_id: str, event_id: str) -> Address | None:
         """
@@ -199,11 +224,25 @@ class Stacks:
         """
         stream = subjects.event_stream(subjects.shard_of(profile_id, self._shards))
         for stack in await self._fabric.get_last_many("STACK", subjects.stack_filter(profile_id)):
-            for held in _decoder.decode(stack.data):
+            for held in self._decode(stack) or ():
                 if held.event_id == event_id and held.returns_at is None:
                     ended = await self._fabric.get(stream, sequence=held.sequence) is None
                     return None if ended else subjects.parse_stack_subject(stack.subject)
         return None
+
+    def mended(self, address: Address) -> None:
+        """Note that the stack of an address can be read again."""
+        self.aside.clear(KIND, subjects.stack_subject(address))
+
+    def _decode(self, record: Stored) -> list[Held] | None:
+        """Read a stack; None where it cannot be read, which costs the others of its profile nothing."""
+        try:
+            return _decoder.decode(record.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # The error may quote somebody's data.
+            if self.aside.put(KIND, record.subject, UNREADABLE):
+                log.error("%s: %s", record.subject, UNREADABLE, extra={"action": "stack_unreadable"})  # noqa: TRY400 -- see above
+            return None
 
 
 def _now() -> float:
