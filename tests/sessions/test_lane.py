@@ -318,6 +318,33 @@ def test_a_machine_that_slept_brings_one_reminder():
     assert lane.handle(Ticked(), 100.0 + 5.6 * REMINDER_SECONDS) == []
 
 
+def test_what_came_before_the_clock_looks_goes_first():
+    """An ack that is there when an event's time is over ends it: only `Ticked` lets the clock decide."""
+    late = 100.0 + TIMEOUT_SECONDS + 1
+    lane = active_lane()
+    woken = lane.handle(Woken(PRIORITY), late)
+    acked = lane.handle(Acked("a"), late)
+    ticked = lane.handle(Ticked(), late + 1)
+
+    assert woken == []
+    assert [type(command) for command in acked] == [Settle]
+    assert ticked == []
+
+
+def test_what_others_read_is_the_time_of_day():
+    """While the clock that events are timed by stands still in a suspended machine."""
+    lane = Lane()
+    lane.handle(Started(frozenset({NORMAL})), 100.0, wall=5_000.0)
+    (deliver,) = lane.handle(Offered(NORMAL, "a", 1), 100.0, wall=5_000.0)
+    lane.handle(Seen("a"), 101.0, wall=9_000.0)
+    seen = lane.stack[-1]
+    (put_back,) = lane.handle(Deferred("a", 120.0), 102.0, wall=90_000.0)
+
+    assert deliver.held.delivered_at == 5_000.0
+    assert (seen.seen_at, seen.spent_seconds) == (9_000.0, 1.0)
+    assert put_back.held.returns_at == 90_120.0
+
+
 def test_an_event_that_is_never_acked_is_set_aside_and_the_next_leaves():
     """After the allowed time the event becomes a dead letter; the lane goes on once that is settled."""
     lane = active_lane()

@@ -17,7 +17,8 @@ Rules
     client's part. One that it does not hold is delivered again, its attempt raised.
 6.  After a reconnect: waiting interrupts first, then the stack from its top, then `priority`, then `normal`.
 7.  The active event's clock runs while it is active at the client, and stands still while it is suspended or the client
-    is away. Every `reminder_seconds` of it the client is reminded; after the event's allowed time it is set aside.
+    is away. Every `reminder_seconds` of it the client is reminded; after the event's allowed time it is set aside,
+    unless an ack was there by then.
 8.  What the session says that its model has seen stays seen for that delivery; nothing follows from it here.
 9.  An event is set aside, too, whose session was lost with it MAX_LOSSES times in a row, or could not take it
     MAX_FAILURES times. Interrupts, resumes and lost servers are no failures.
@@ -265,6 +266,7 @@ class Lane:
         self._before: list[Held] = []
         self._gone = False
         self._counted_until = 0.0
+        self._wall = 0.0
         # After a time-out nothing leaves until the first of these, after a failure only interrupts until the second.
         self._paused_until = 0.0
         self._retry_at = 0.0
@@ -290,9 +292,15 @@ class Lane:
                 waits.append((running.reminders + 1) * self._manners.reminder_seconds - spent)
         return max(0.0, min(waits)) if waits else None
 
-    def handle(self, happened: Input, now: float, woken: Collection[Priority] = ()) -> list[Command]:
+    def handle(
+        self, happened: Input, now: float, woken: Collection[Priority] = (), *, wall: float | None = None
+    ) -> list[Command]:
         """
         Take one input and say what to do about it, in order. `now` never goes back.
+
+        By `now` it counts how long an event is active, so it may stand still while a machine is suspended. `wall` is
+        the time of day (Unix seconds), for what others read, and what NATS is to do at a time; None where `now` is it.
+        Only `Ticked` has the clock decide: whatever came before it goes first.
 
         `woken` are lines in which something was stored meanwhile, if only after the input: what is next to leave is
         chosen among all that is known to wait.
@@ -301,10 +309,12 @@ class Lane:
             AssertionError: an answer came to a command that was not given: a bug in the driver. The state is unchanged.
         """
         self._check(happened)
+        self._wall = now if wall is None else wall
         self._count(now)
         commands = self._take(happened, now)
         self._expected = self._expected.union(woken)
-        return [*commands, *self._look_at_clock(now), *self._go_on(now)]
+        late = self._look_at_clock(now) if isinstance(happened, Ticked) else []
+        return [*commands, *late, *self._go_on(now)]
 
     def lost(self, now: float, *, clean: bool) -> list[Held]:
         """
@@ -341,7 +351,7 @@ class Lane:
             case Offered(priority, event_id, sequence, allowed_seconds, attempts):
                 self._pulling = None
                 offered = Held(event_id, sequence, priority, attempts, allowed_seconds=allowed_seconds)
-                return self._accept(offered, now)
+                return self._accept(offered)
             case Exhausted(priority):
                 self._pulling = None
                 self._expected -= {priority}
@@ -366,13 +376,13 @@ class Lane:
                 self._ending |= {held.event_id}
                 return [Settle(held)]
             case Deferred(_, delay_seconds):
-                return [self._put_back(self._replace(structs.replace(held, returns_at=now + delay_seconds)))]
+                return [self._put_back(self._replace(structs.replace(held, returns_at=self._wall + delay_seconds)))]
             case Failed():
                 return self._fail(held, now)
             case Extended(_, seconds):
                 changed = structs.replace(held, allowed_seconds=held.allowed_seconds + seconds)
             case Seen():
-                changed = structs.replace(held, seen_at=held.seen_at or now)
+                changed = structs.replace(held, seen_at=held.seen_at or self._wall)
         return [Store()] if self._replace(changed) != held else []
 
     def _settle(self, event_id: str) -> None:
@@ -382,7 +392,7 @@ class Lane:
         if self._manners.restarts_clock and self.active is not None:
             self._replace(structs.replace(self.active, spent_seconds=0.0))
 
-    def _accept(self, offered: Held, now: float) -> list[Command]:
+    def _accept(self, offered: Held) -> list[Command]:
         if any(held.sequence == offered.sequence for held in self.stack):
             # JetStream gave again what is held here (its consumer was made anew). The event is where it should be.
             return []
@@ -391,7 +401,7 @@ class Lane:
             return []
         before = list(self.stack)
         self.stack.append(offered)
-        return [self._deliver_active(now, before)]
+        return [self._deliver_active(before)]
 
     def _fail(self, held: Held, now: float) -> list[Command]:
         """Deliver an event again in a moment, unless it has failed too often."""
@@ -442,7 +452,7 @@ class Lane:
             return []
         if self.active is not None:
             is_held = self.active.event_id in self._at_client
-            return [] if is_held else [self._deliver_active(now, list(self.stack))]
+            return [] if is_held else [self._deliver_active(list(self.stack))]
         for priority in (Priority.PRIORITY, Priority.NORMAL):
             if priority in self._expected:
                 return [self._pull(priority)]
@@ -452,12 +462,12 @@ class Lane:
         self._pulling = priority
         return Pull(priority)
 
-    def _deliver_active(self, now: float, before: list[Held]) -> Command:
+    def _deliver_active(self, before: list[Held]) -> Command:
         held = self.stack[-1]
         self._leaving, self._before = held.event_id, before
         interrupting = any(below.event_id in self._at_client for below in self.stack[:-1])
         delivered = structs.replace(
-            held, attempt=held.attempt + 1, delivered_at=now, spent_seconds=0.0, reminders=0, seen_at=0.0
+            held, attempt=held.attempt + 1, delivered_at=self._wall, spent_seconds=0.0, reminders=0, seen_at=0.0
         )
         self.stack[-1] = delivered
         self._at_client |= {held.event_id}
