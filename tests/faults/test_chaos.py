@@ -5,6 +5,9 @@ A flow runs through a cable between the plugin and the server. The plugin, the s
 the cable is cut, held one way and slowed down, and deliveries are sent again. What must hold stands in ledger.py. In
 the first half neither server nor NATS is killed, so that what they keep too long would add up in their memory.
 
+A second run has two servers and thirty sessions that move between them, while each server is cut off from NATS for 0.2
+to 12 s, stopped, and killed. What must hold of it stands in bridge_ledger.py.
+
 FAULT_SEED repeats what is drawn; what becomes of it hangs on the machine's timing too.
 """
 
@@ -12,18 +15,28 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 from cable import WAYS, Cable
+from clawback.fabric.streams import Fabric
+from cluster import make_token
+from conftest import SHARDS
+from faults.bridge import Bridge
+from faults.bridge_ledger import AckCalled, Given
+from faults.bridge_ledger import Killed as BridgeKilled
+from faults.bridge_ledger import violations as bridge_violations
 from faults.extent import CHAOS_SECONDS
 from faults.flow import PATIENCE_SECONDS, Flow
 from faults.kills import KILLS
 from faults.ledger import Accepted, Killed, Shown
-from processes import Server, resident_bytes
+from faults.moves import move_sessions
+from natsd import Natsd
+from processes import Server, frozen, resident_bytes
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(300 + 2 * CHAOS_SECONDS)
@@ -208,3 +221,98 @@ def report(chaos: Chaos, seconds: float, weights: dict[str, list[float]]) -> Non
     for when, held in weights.items():
         server, nats = (each / 2**20 for each in held)
         print(f"memory {when}: server {server:.0f} MiB, NATS {nats:.0f} MiB")  # noqa: T201 -- asked for
+
+
+# --- two servers, each with a cable of its own to their NATS ------------------------------------------------------
+
+AWAY_SECONDS = (0.2, 12.0)
+"""How long a server is cut off from NATS, or stopped: up to longer than its sessions are left to it."""
+
+BRIEF = 0.6
+"""How often that is under two seconds, which nobody may notice."""
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Natsd]:
+    """A nats-server that syncs what it confirms, as a server's own does."""
+    natsd = Natsd(tmp_path / "natsd", fsync=True)
+    natsd.start()
+    yield natsd
+    natsd.stop()
+
+
+async def lose_nats(bridge: Bridge, cable: Cable, dice: random.Random, seconds: float) -> None:
+    """Cut one server off from NATS, or let nothing through one way or either way."""
+    bridge.record(BridgeKilled("nats"))
+    how = dice.choice(("cut", "cut", "hold", "slow"))
+    if how == "cut":
+        cable.cut()
+    elif how == "hold":
+        cable.hold(*dice.sample(WAYS, dice.randint(1, 2)))
+    else:
+        cable.slow(dice.uniform(0.02, 0.1))
+    await asyncio.sleep(seconds)
+    cable.mend()
+    bridge.record(BridgeKilled("nats"))
+
+
+async def freeze(bridge: Bridge, server: Server, seconds: float) -> None:
+    """Stop one server for a while, every connection open."""
+    bridge.record(BridgeKilled("nats"))
+    with frozen(server.process.pid):
+        await asyncio.sleep(seconds)
+    bridge.record(BridgeKilled("nats"))
+
+
+async def trouble(bridge: Bridge, cables: list[Cable], seconds: float) -> Counter[str]:
+    """Cut servers off, stop them and kill them, one or both at a time, and see the bridge go on after each round."""
+    dice, done = bridge.dice("faults"), Counter[str]()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        async with asyncio.TaskGroup() as group:
+            for number in dice.sample((0, 1), dice.choice((1, 1, 2))):
+                what = dice.choice(("nats", "nats", "freeze"))
+                away = dice.uniform(AWAY_SECONDS[0], 2.0 if dice.random() < BRIEF else AWAY_SECONDS[1])
+                done[what] += 1
+                group.create_task(
+                    lose_nats(bridge, cables[number], dice, away)
+                    if what == "nats"
+                    else freeze(bridge, bridge.servers[number], away)
+                )
+        if dice.random() < 0.2:
+            server = dice.choice(bridge.servers)
+            done["kill"] += 1
+            await bridge.kill_server(server)
+            await bridge.start_server(server)
+        await bridge.progress()
+    return done
+
+
+async def test_two_servers_cut_off_and_stopped_give_nothing_that_another_holds(far, seed, tmp_path):
+    """Sessions move between them; no event is given twice at once with one attempt, lost, or both acked and dead."""
+    fabric = await Fabric.open(far.auth, name="tests")
+    async with Cable(far.port) as one, Cable(far.port) as two:
+        await fabric.keep_layout(SHARDS)
+        tokens = [await make_token(fabric) for _ in range(2)]
+        bridge = Bridge(far, tmp_path, tokens, seed)
+        for server, cable in zip(bridge.servers, (one, two), strict=True):
+            server.settings["CLAWBACK_NATS_URL"] = f"nats://127.0.0.1:{cable.port}"
+        async with bridge:
+            moving = asyncio.create_task(move_sessions(bridge), name="moves")
+            await bridge.progress()
+            done = await trouble(bridge, [one, two], CHAOS_SECONDS)
+            assert not moving.done(), moving.result()
+            moving.cancel()
+            await asyncio.wait([moving])
+            try:
+                await bridge.finish(fabric)
+            finally:
+                found = bridge_violations(bridge.moments)
+                print(bridge.story(found))  # noqa: T201 -- pytest shows it on failure
+    await fabric.close()
+    given = [at.entry for at in bridge.moments if isinstance(at.entry, Given)]
+    acks = sum(isinstance(at.entry, AckCalled) for at in bridge.moments)
+    repeats = sum(entry.attempt > 1 for entry in given)
+    print(f"{dict(done)} in {bridge.moments[-1].seconds:.0f} s: {acks} acks, {repeats} repeats")  # noqa: T201 -- asked for
+
+    assert found == []

@@ -140,7 +140,7 @@ def test_an_interrupt_leaves_at_once_and_the_suspended_event_is_not_sent_again()
     resumed = lane.handle(Settled("i"), 3.0)
 
     assert asked == [Pull(INTERRUPT)]
-    assert interrupt[0] == Deliver(lane_held(interrupt), interrupting=True)
+    assert interrupt[0] == Deliver(lane_held(interrupt))
     assert resumed == []
     assert lane.active is not None
     assert lane.active.event_id == "a"
@@ -520,8 +520,8 @@ class World(RuleBasedStateMachine):
                     self.carry_out(self.lane.handle(self.pull(priority), self.now))
                 case Store():
                     self.durable = list(self.lane.stack)
-                case Deliver(entry, interrupting):
-                    self.deliver(entry, interrupting)
+                case Deliver(entry):
+                    self.deliver(entry)
                 case Settle(entry):
                     assert entry.event_id in self.acked, "settled without an ack"
                     self.ending.append((entry, None))
@@ -562,7 +562,7 @@ class World(RuleBasedStateMachine):
                 )
         return Exhausted(priority)
 
-    def deliver(self, entry, interrupting):
+    def deliver(self, entry):
         """Receive a frame, as a client that trusts the order; where it has hung up it receives nothing."""
         self.durable = list(self.lane.stack)
         if self.hung_up:
@@ -570,10 +570,8 @@ class World(RuleBasedStateMachine):
             self.refused = True
             self.carry_out(self.lane.handle(Unsent(entry.event_id, stored=True), self.now))
             return
-        suspended = [e for e in self.lane.stack if e.event_id in self.client]
         if entry.priority is not INTERRUPT:
             assert not self.client, f"{entry} delivered while {self.client} is in flight"
-        assert interrupting == bool(suspended)
         assert entry.event_id not in self.client, "delivered what the client holds"
         assert entry.attempt == self.attempts.get(entry.event_id, self.put_back.get(entry.sequence, 0)) + 1
         self.attempts[entry.event_id] = entry.attempt

@@ -61,7 +61,7 @@ class Server:
         self._program = program
         self._runner = runner
         self._nats = nats
-        self._settings = (
+        self.settings = (
             {}
             if nats is None
             else {
@@ -121,7 +121,7 @@ class Server:
         with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
             self.process = subprocess.Popen(
                 command,
-                env=environment(self.home) | self._settings | extra,
+                env=environment(self.home) | self.settings | extra,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -166,7 +166,7 @@ class Server:
         """Run a `clawback` command in this home to its end."""
         return subprocess.run(
             [CLAWBACK, *arguments],
-            env=environment(self.home) | self._settings | extra,
+            env=environment(self.home) | self.settings | extra,
             input=stdin,
             capture_output=True,
             text=True,

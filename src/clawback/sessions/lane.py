@@ -192,13 +192,12 @@ class Store(Struct, frozen=True):
 
 class Deliver(Struct, frozen=True):
     """
-    Store the stack, then send this event; `interrupting` says that the client holds another.
+    Store the stack, then send this event.
 
     Answer with Ended where it is a repeat and has ended meanwhile, with Unsent where it did not leave.
     """
 
     held: Held
-    interrupting: bool
 
 
 class Settle(Struct, frozen=True):
@@ -465,13 +464,12 @@ class Lane:
     def _deliver_active(self, before: list[Held]) -> Command:
         held = self.stack[-1]
         self._leaving, self._before = held.event_id, before
-        interrupting = any(below.event_id in self._at_client for below in self.stack[:-1])
         delivered = structs.replace(
             held, attempt=held.attempt + 1, delivered_at=self._wall, spent_seconds=0.0, reminders=0, seen_at=0.0
         )
         self.stack[-1] = delivered
         self._at_client |= {held.event_id}
-        return Deliver(delivered, interrupting)
+        return Deliver(delivered)
 
     # --- the clock ------------------------------------------------------------------------------------------------
 
