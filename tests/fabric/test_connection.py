@@ -605,3 +605,17 @@ async def test_an_error_of_the_server_that_closes_nats_py_is_survived(fresh_fabr
 
     assert fresh_fabric.generation == 2
     assert "connected to NATS again" in caplog.text
+
+
+async def test_a_socket_that_closed_a_moment_ago_is_a_lost_connection(fabric, monkeypatch):
+    """It has a word of its own in uvloop, which nats-py passes on: no request may end as a bug of ours."""
+
+    async def closed(*_arguments, **_options):
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    monkeypatch.setattr(fabric._client, "publish", closed)
+    monkeypatch.setattr(fabric._client, "flush", closed)
+    with pytest.raises(Unavailable):
+        await fabric.send("core.anything", b"")
+    subscription = await fabric.subscribe("core.anything", lambda _message: None)
+    await subscription.unsubscribe()

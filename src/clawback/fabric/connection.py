@@ -53,6 +53,9 @@ LATE_SECONDS = 0.2
 OUTAGES = 10
 """Times in a row that a listener may find NATS away after a reconnect before those behind it run first."""
 
+_CLOSED = (OSError, RuntimeError)
+"""What a write to a socket raises that closed a moment ago, and nats-py has not noticed: uvloop has its own word."""
+
 MAX_SUBJECT_BYTES = 1024
 """nats-server closes a connection over a protocol line of more than 4096 bytes; subjects stay well below."""
 
@@ -87,7 +90,7 @@ class Subscription:
         self._connection.forget(self)
         if self._bound is not None and self.client is not None and self.client.is_connected:
             # A connection that is lost just now has no interest to end.
-            with suppress(nats.errors.Error):
+            with suppress(nats.errors.Error, *_CLOSED):
                 await self._bound.unsubscribe()
 
     async def _deliver(self, message: Msg) -> None:
@@ -358,7 +361,7 @@ class Connection:
         self._subscriptions.append(subscription)
         if self._client.is_connected:
             # If it is lost just now, the supervisor binds it to the next client.
-            with suppress(nats.errors.Error):
+            with suppress(nats.errors.Error, *_CLOSED):
                 await subscription.bind(self._client)
                 await self._client.flush()
         return subscription
@@ -427,7 +430,7 @@ class Connection:
             raise TooLarge(f"a subject of {len(subject)} characters is too long, {MAX_SUBJECT_BYTES} are accepted")
         try:
             await self._client.publish(subject, body, reply=reply, headers=headers)
-        except (OSError, nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
+        except (*_CLOSED, nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
             raise Unavailable(self.problem() or self._lost_sentence()) from error
 
     def _answered(self, message: CoreMessage) -> None:
