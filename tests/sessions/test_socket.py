@@ -551,11 +551,12 @@ async def test_an_event_that_met_the_stop_of_its_server_is_a_first_attempt(two, 
     """It was about to leave when the socket closed: nobody was shown it, so the next holder is told of no other."""
     store, began, closed = Stacks.store, asyncio.Event(), asyncio.Event()
 
-    async def slow(stacks, address, stack):
-        await store(stacks, address, stack)
-        if not closed.is_set():
+    async def slow(stacks, address, stack, **fence):
+        revision = await store(stacks, address, stack, **fence)
+        if stack and not closed.is_set():
             began.set()
             await closed.wait()
+        return revision
 
     monkeypatch.setattr(Stacks, "store", slow)
     active = await two.connect(two.servers[0], instanceId="a")
