@@ -1,10 +1,12 @@
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from clawback.fabric import subjects
-from clawback.model import Address, EventState, HistoryRecord, new_id, random_id
+from clawback.model import Address, EventState, HistoryRecord, encode_json, new_id, random_id
 from clawback.store.history import History
+from clawback.wire import MAX_SUMMARY_CHARACTERS
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -133,3 +135,24 @@ async def test_records_of_one_instant_keep_their_order(fabric, address):
     await history.record(address, second)
 
     assert await history.newest(address.profile_id, limit=20) == [second, first]
+
+
+async def test_long_summaries_of_older_versions_are_read_a_few_at_a_time_and_cut(fabric, address):
+    """None of them was cut when it was stored; what is asked for is little, and so is what is in memory for it."""
+    count, size = 60, 900_000
+    records = [a_record(EventState.TIMED_OUT, summary="x" * size) for _ in range(count)]
+    for record in records:
+        await fabric.publish(subjects.history_subject(address), encode_json(record))
+    history = History(fabric)
+    tracemalloc.start()
+    (newest,) = await history.newest(address.profile_id, limit=1)
+    (found,) = await history.of_event(address.profile_id, records[3].event_id)
+    await history.add_late_acks(address, {records[4].event_id: "done after all"})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < count * size / 4
+    assert newest.event_id == records[-1].event_id
+    assert [len(record.summary) for record in (newest, found)] == [MAX_SUMMARY_CHARACTERS] * 2
+    (late, _) = await history.newest(address.profile_id, limit=2)
+    assert (late.event_id, late.summary) == (records[4].event_id, "done after all")

@@ -6,7 +6,7 @@ again where more becomes known of it (a late ack); the newest of an event counts
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from itertools import islice
 
 import msgspec
@@ -15,8 +15,12 @@ from clawback.fabric import subjects
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, EventState, HistoryRecord, encode_json
+from clawback.wire import cut_summary
 
 _STREAM = "HIST"
+
+PAGE_BYTES = 1024 * 1024
+"""What a read of records has in memory beside them: older versions cut no summary, and some have a megabyte."""
 
 FINISHED = frozenset({EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD})
 """What `event_history` shows where nothing else is asked for."""
@@ -70,9 +74,11 @@ class History:
         Raises:
             Unavailable: NATS does not answer.
         """
-        stored = await self._fabric.get_many(_STREAM, subjects.put_back_subject(address))
-        found = [record for each in stored if (record := _read(each)) is not None and record.event_id == event_id]
-        return found[-1] if found else None
+        found = None
+        async for _, record in self._records(subjects.put_back_subject(address)):
+            if record.event_id == event_id:
+                found = record
+        return found
 
     async def record_drop(self, profile_id: str, record: HistoryRecord) -> None:
         """
@@ -101,8 +107,7 @@ class History:
         Raises:
             Unavailable: not known to be stored. Doing it again does no harm.
         """
-        stored = await self._fabric.get_many(_STREAM, subjects.history_subject(address))
-        for _, record in _fold(stored):
+        for _, record in await self._newest_of_each(subjects.history_subject(address)):
             summary = summaries.get(record.event_id, "")
             if record.state is EventState.TIMED_OUT and summary not in ("", record.summary):
                 late = msgspec.structs.replace(record, summary=summary)
@@ -133,11 +138,11 @@ class History:
         Raises:
             Unavailable: NATS does not answer.
         """
-        stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
+        filters = [subjects.history_filter(profile_id)]
         if not _NEVER_QUEUED.isdisjoint(states):
-            stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
-            stored += await self._fabric.get_many(_STREAM, subjects.skip_filter(profile_id))
-        found = ((at, record) for at, record in _fold(stored) if record.state in states)
+            filters += [subjects.drop_subject(profile_id), subjects.skip_filter(profile_id)]
+        newest = await self._newest_of_each(*filters)
+        found = ((at, record) for at, record in newest if record.state in states)
         return list(islice(((at, record) for at, record in found if before is None or at < before), limit))
 
     async def of_event(self, profile_id: str, event_id: str) -> list[HistoryRecord]:
@@ -147,30 +152,39 @@ class History:
         Raises:
             Unavailable: NATS does not answer.
         """
-        stored = await self._fabric.get_many(_STREAM, subjects.history_filter(profile_id))
-        stored += await self._fabric.get_many(_STREAM, subjects.drop_subject(profile_id))
-        stored += await self._fabric.get_many(_STREAM, subjects.skip_filter(profile_id))
-        stored.sort(key=lambda each: each.sequence)
-        return [record for each in stored if (record := _read(each)) is not None and record.event_id == event_id]
+        filters = (
+            subjects.history_filter(profile_id),
+            subjects.drop_subject(profile_id),
+            subjects.skip_filter(profile_id),
+        )
+        found = [(at, record) async for at, record in self._records(*filters) if record.event_id == event_id]
+        return [record for _, record in sorted(found, key=lambda each: each[0])]
+
+    async def _newest_of_each(self, *filters: str) -> list[tuple[int, HistoryRecord]]:
+        """Read the newest record of each event with its sequence, newest first; a late ack is one."""
+        found: dict[str, tuple[int, HistoryRecord]] = {}
+        async for at, record in self._records(*filters):
+            if record.event_id not in found or found[record.event_id][0] < at:
+                found[record.event_id] = (at, record)
+        return sorted(found.values(), key=lambda each: each[0], reverse=True)
+
+    async def _records(self, *filters: str) -> AsyncIterator[tuple[int, HistoryRecord]]:
+        """Read the records under subjects with their sequences, oldest first under each."""
+        for subject_filter in filters:
+            async for page in self._fabric.pages(_STREAM, subject_filter, max_bytes=PAGE_BYTES):
+                for stored in page:
+                    if (record := _read(stored)) is not None:
+                        yield stored.sequence, record
 
     async def _store(self, subject: str, record: HistoryRecord) -> None:
         message_id = f"{subject}:{record.event_id}:{record.state}:{record.attempts}"
         await self._fabric.publish(subject, encode_json(record), message_id=message_id)
 
 
-def _fold(stored: Iterable[Stored]) -> list[tuple[int, HistoryRecord]]:
-    """Read the newest record of each event with its sequence, newest first; a late ack makes its event the newest."""
-    found: dict[str, tuple[int, HistoryRecord]] = {}
-    for each in sorted(stored, key=lambda one: one.sequence, reverse=True):
-        record = _read(each)
-        if record is not None:
-            found.setdefault(record.event_id, (each.sequence, record))
-    return list(found.values())
-
-
 def _read(stored: Stored) -> HistoryRecord | None:
     try:
-        return _decoder.decode(stored.data)
+        record = _decoder.decode(stored.data)
+        return msgspec.structs.replace(record, summary=cut_summary(record.summary))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # One spoilt record does not hide the others. Its text may quote somebody's data.
         log.error("history record %d cannot be read and is left out", stored.sequence)  # noqa: TRY400 -- the error may quote data
