@@ -23,6 +23,7 @@ from clawback.store.events import (
     EventStore,
     decode_event,
     decode_event_header,
+    turn_of,
 )
 from clawback.store.later import Due
 from clawback.store.ledger import Ledger
@@ -406,6 +407,7 @@ async def test_an_event_that_returned_and_was_acked_does_not_return_again(fresh_
     await events.take_back(due)
     stream = subjects.event_stream(subjects.shard_of(address.profile_id, SHARDS))
     for each in await stored_at(fresh_fabric, address):
+        await events.may_end(address, event, turn_of(each.headers, event))
         await fresh_fabric.delete(stream, each.sequence)
     fresh_natsd.restart()
     other = EventStore(fresh_fabric, Ledger(fresh_fabric), SHARDS)

@@ -261,7 +261,7 @@ class EventStore:
         if await self._came_back(address, return_id, stored.subject, first=sequence + 1, since=stored.time):
             return
         if at is None:
-            await self._return(address.profile_id, _line_of(stored.subject), data, headers, return_id)
+            await self._return(_line_of(stored.subject), data, headers, return_id)
         else:
             ticket = {LINE_HEADER: _line_of(stored.subject), SINCE_HEADER: at.isoformat()}
             await arm(self._fabric, DEFERRED, address.profile_id, event.id, at, data, headers | ticket)
@@ -281,10 +281,12 @@ class EventStore:
             return True
         if (datetime.now(UTC) - since).total_seconds() < SURE_SECONDS:
             return False
-        async for stored in self._fabric.walk(self._stream(address), line, first=first):
-            with contextlib.suppress(BadPayload):
-                if turn_of(stored.headers, decode_event_header(stored.headers)) == turn:
-                    return True
+        line = _line_of(line)
+        for place in (line, subjects.beside_bound(line, turn)):
+            async for stored in self._fabric.walk(self._stream(address), place, first=first):
+                with contextlib.suppress(BadPayload):
+                    if turn_of(stored.headers, decode_event_header(stored.headers)) == turn:
+                        return True
         return False
 
     async def has_ended(self, address: Address, event: Event, turn: str) -> bool:
@@ -460,18 +462,10 @@ class EventStore:
         headers = {EVENT_HEADER: due.headers[EVENT_HEADER], RETURN_ID_HEADER: message_id}
         if event.traceparent is not None:
             headers[traceparent.HEADER] = event.traceparent
-        await self._return(due.profile_id, line, due.data, headers, message_id)
+        await self._return(line, due.data, headers, message_id)
 
-    async def _return(self, profile_id: str, line: str, data: bytes, headers: dict[str, str], message_id: str) -> None:
-        """
-        Store an event that was put off at the end of its line, once.
-
-        The stream's window forgets what was acked when NATS restarts, and whoever does this may be told to again long
-        after. So the ledger has each return before anybody is told that it is done.
-        """
-        name = f"ret_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}"
-        if await self._ledger.seen(profile_id, name):
-            return
+    async def _return(self, line: str, data: bytes, headers: dict[str, str], message_id: str) -> None:
+        """Store an event that was put off at the end of its line; its caller has looked that it is not there."""
         try:
             await self._fabric.publish(line, data, message_id=message_id, headers=headers)
         except QueueFull:
@@ -479,7 +473,6 @@ class EventStore:
             beside = subjects.beside_bound(line, message_id)
             await self._fabric.publish(beside, data, message_id=message_id, headers=headers)
         await self._wake(line, headers)
-        await self._ledger.written(profile_id, name)
 
     async def may_end(self, address: Address, event: Event, turn: str | None = None) -> None:
         """
