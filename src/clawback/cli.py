@@ -53,6 +53,7 @@ def _fail(error: ClawbackError, code: int) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    _want_unix("serve")
     import asyncio
 
     import uvloop
@@ -65,6 +66,23 @@ def _serve(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, program=_program(), announce=_announce))
     return 0
+
+
+def _want_unix(command: str) -> None:
+    """
+    Say at once that a command does not run here: those that keep other processes need what only Unix has.
+
+    Raises:
+        ConfigError: this is Windows, or as poor.
+    """
+    try:
+        import fcntl  # noqa: F401 -- asked for, not used
+        import resource  # noqa: F401 -- the same
+    except ImportError:
+        raise ConfigError(
+            f"`clawback {command}` wants Linux or macOS; on Windows run it in WSL or in a container. The plugin and the"
+            " other commands (login, install, doctor, tail, trigger) run here"
+        ) from None
 
 
 def _program() -> Path:
@@ -252,6 +270,7 @@ def _install(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
+    _want_unix("work")
     import asyncio
     import os
 

@@ -11,7 +11,6 @@ A key's id is no secret. It stands beside each ciphertext, in the log and in `cl
 import base64
 import binascii
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from clawback.errors import ConfigError, Rejected
+from clawback.system import file_lock
 from clawback.system.private_files import create_private_file, read_private_file, replace_private_file
 
 KEY_BYTES = 32
@@ -174,7 +174,7 @@ class KeyFile:
         self._make()
         with self.path.with_name(LOCK_FILE).open("a") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file_lock.lock(lock.fileno())
             except BlockingIOError as error:
                 raise ConfigError(
                     f"{KEY_SETTING}: another `clawback keys` is changing {self.path}: wait until it is done"

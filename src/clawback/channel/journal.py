@@ -2,13 +2,12 @@
 The journal: acks on disk from the moment Claude makes them until the server has confirmed them.
 
 One append-only file per process, of JSON lines, each synced before the ack may be sent: `{"acked": {eventId, summary}}`
-and, once the server has it, `{"confirmed": eventId}`. The process holds a lock (flock) on its file for as long as it
+and, once the server has it, `{"confirmed": eventId}`. The process holds a lock on its file for as long as it
 lives, however it ends; so a file that can be locked belongs to a dead process, and is adopted: its unconfirmed acks are
 taken over, then it is removed. Files lie in a directory of the server and the session's tag, because an ack is worth
 something only there. A torn last line is what a crash in mid-write leaves, and an ack that was never sent.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from clawback.errors import Unavailable
+from clawback.system.file_lock import lock, remove
 from clawback.wire import SettledAck
 
 
@@ -91,16 +91,17 @@ class Journal:
     def close(self) -> None:
         """Let go of the file, and remove it when it holds nothing."""
         if self._file is not None:
-            if not self.unconfirmed:
-                self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+            file, self._file = self._file, None
+            if self.unconfirmed:
+                os.close(file)
+            else:
+                remove(self._path, file)
 
     def _open(self) -> int:
         while self._file is None:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, wait=True)
             if os.fstat(file).st_nlink:
                 self._file = file
             else:
@@ -123,18 +124,21 @@ class Journal:
         except FileNotFoundError:
             return []  # another process adopted it since the listing
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             if os.fstat(file).st_nlink == 0:
+                os.close(file)
                 return []  # adopted between our open and our lock
             left = [ack for ack in read_lines(path.read_bytes()) if ack.event_id not in self.unconfirmed]
             if left:
                 self._append([_Line(acked=ack) for ack in left])
                 self.unconfirmed |= {ack.event_id: ack for ack in left}
-            path.unlink()
         except BlockingIOError:
-            return []  # its process lives
-        finally:
             os.close(file)
+            return []  # its process lives
+        except BaseException:
+            os.close(file)
+            raise
+        remove(path, file)
         return left
 
     def _unavailable(self, error: OSError) -> Unavailable:

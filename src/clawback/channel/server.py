@@ -70,8 +70,9 @@ def main(timing: Timing | None = None) -> NoReturn:
 
 async def _run(protocol: io.TextIOWrapper, parent: int, timing: Timing) -> NoReturn:
     ending = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    if sys.platform != "win32":  # its event loop takes no signals: there the end of stdin is the end
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, ending.set)
 
     async with stdio_server(stdout=anyio.wrap_file(protocol)) as (incoming, outgoing):
 

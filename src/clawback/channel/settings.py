@@ -182,7 +182,8 @@ def _protect(path: Path, descriptor: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path} is not a regular file.")
     mode = stat.S_IMODE(status.st_mode)
-    if not mode & 0o077:
+    # On Windows the mode says nothing, and a home is its user's by its own rules.
+    if not mode & 0o077 or os.name == "nt":
         return
     try:
         os.fchmod(descriptor, 0o600)
@@ -213,6 +214,8 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if os.name == "nt":
+        return  # Windows opens no folder
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

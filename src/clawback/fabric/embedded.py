@@ -15,7 +15,6 @@ port is of our user: another user of this machine may have taken it.
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ from clawback.errors import ConfigError, Unavailable
 from clawback.fabric import nkey
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.layout import MAX_CONSUMERS, MAX_PAYLOAD_BYTES
+from clawback.system import file_lock
 from clawback.system.children import dies_with_parent
 from clawback.system.port_owners import serves_as
 
@@ -99,7 +99,7 @@ def is_running(data_dir: Path) -> bool:
     """Tell whether a program runs the nats-server of a data directory now, and so whether `read_auth` leads to it."""
     try:
         with (data_dir / "serve.lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            file_lock.lock(lock.fileno(), shared=True)
     except BlockingIOError:
         return True
     except OSError:
@@ -199,11 +199,11 @@ class EmbeddedNats:
 
     def _take_lock(self) -> IO[str]:
         # Nobody else may open it: whoever can, can lock it, and keep the server from starting.
-        descriptor = os.open(self._data_dir / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._data_dir / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
         lock = os.fdopen(descriptor, "r+")
         os.fchmod(descriptor, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.lock(descriptor)
         except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip()

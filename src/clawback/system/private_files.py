@@ -28,15 +28,14 @@ def read_private_file(path: Path, *, setting: str) -> str:
     """
     try:
         # Not blocking: opening a pipe that nobody writes to would wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             status = os.fstat(file.fileno())
             content = file.read(MAX_BYTES + 1) if stat.S_ISREG(status.st_mode) else None
     except OSError as error:
         raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from error
     if content is None:
         raise ConfigError(f"{setting}: {path} is not a regular file; name the file that holds the secret")
-    forbidden = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == os.geteuid() else stat.S_IWGRP)
-    if status.st_mode & forbidden:
+    if _is_open_to_others(status):
         raise ConfigError(
             f"{setting}: {path} has mode {stat.S_IMODE(status.st_mode):04o}, so others can reach the secret in it;"
             f" run: chmod 600 {path}"
@@ -51,6 +50,14 @@ def read_private_file(path: Path, *, setting: str) -> str:
         found = "is empty" if not text else f"is larger than {MAX_BYTES} bytes"
         raise ConfigError(f"{setting}: {path} {found}; it holds the secret and nothing else")
     return text
+
+
+def _is_open_to_others(status: os.stat_result) -> bool:
+    """Read it off the mode; on Windows that says nothing, and a home is its user's by its own rules."""
+    if os.name == "nt":
+        return False
+    forbidden = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == os.geteuid() else stat.S_IWGRP)
+    return bool(status.st_mode & forbidden)
 
 
 def create_private_file(path: Path, text: str) -> bool:
@@ -100,7 +107,9 @@ def _draft(path: Path, text: str) -> Iterator[Path]:
 
 
 def _sync(directory: Path) -> None:
-    """Have a name that was made or changed in a folder on the disk."""
+    """Have a name that was made or changed in a folder on the disk. Windows opens no folder, and does so by itself."""
+    if os.name == "nt":
+        return
     folder = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -18,7 +18,6 @@ What is no file of the spool is set aside at the start, and what cannot be read 
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -34,6 +33,7 @@ from clawback.fabric import subjects
 from clawback.store.events import EventStore
 from clawback.store.registry import Registry
 from clawback.store.room import DiskRoom
+from clawback.system import file_lock
 from clawback.telemetry import metrics
 from clawback.webhooks.spooled import Spooled, build_file, parse_file
 
@@ -111,8 +111,8 @@ class Spool:
             return
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            file_lock.lock(self._lock)
             for draft in self._directory.glob(f"*{DRAFT}"):
                 if draft.is_file() or draft.is_symlink():
                     draft.unlink()

@@ -66,6 +66,9 @@ class Link:
 
     async def run(self) -> None:
         """Listen for as long as the program lives; without a directory to listen in, it goes on without hooks."""
+        if not hasattr(socket, "AF_UNIX"):
+            log.warning("hooks cannot reach this channel: this system has no sockets that are files")
+            return
         try:
             listener = self._bind()
         except OSError as error:

@@ -8,6 +8,7 @@ user can open the directory. A hook has some 50 ms in all, so what is imported h
 
 import os
 import socket
+import sys
 
 ANSWER_SECONDS = 2.0
 """How long a hook waits for the channel: it holds up Claude's turn, and the channel answers in milliseconds."""
@@ -31,6 +32,8 @@ def claude_pid() -> int:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs."""
+    if sys.platform == "win32":
+        return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -47,6 +50,8 @@ def connect(pid: int) -> socket.socket:
     Raises:
         OSError: there is none.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("this system has no sockets that are files")
     # A socket's name may be 104 bytes long and a home may be longer, so it is named from within its directory.
     os.chdir(run_directory())
     found = socket.socket(socket.AF_UNIX)
@@ -57,3 +62,18 @@ def connect(pid: int) -> socket.socket:
         found.close()
         raise
     return found
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    """Ask Windows, where `os.kill` would end the process."""
+    import ctypes  # noqa: PLC0415 -- slow, and needed there alone
+
+    synchronize, access_denied, timed_out = 0x0010_0000, 5, 0x102
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined] # types are checked for Unix
+    handle = kernel.OpenProcess(synchronize, False, pid)  # noqa: FBT003 -- it takes no names
+    if not handle:
+        return bool(ctypes.get_last_error() == access_denied)  # type: ignore[attr-defined] # as above
+    try:
+        return bool(kernel.WaitForSingleObject(handle, 0) == timed_out)
+    finally:
+        kernel.CloseHandle(handle)
