@@ -22,13 +22,14 @@ def steps(document: str, heading: str | None = None) -> list[Step]:
     """Read the blocks of a document, or of its section with that heading."""
     if heading is not None:
         document = document.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return [parse_block(block) for block in re.findall(r"^```console\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)]
+    blocks = re.findall(r"^( *)```console\n(.*?)^\1```$", document, re.MULTILINE | re.DOTALL)
+    return [parse_block(re.sub(f"^{indent}", "", block, flags=re.MULTILINE)) for indent, block in blocks]
 
 
 def parse_block(block: str) -> Step:
-    """Part a block: a line that ends in a backslash goes on in the next, the rest is output."""
+    """Part a block: a line that ends in a backslash or inside single quotes goes on in the next, the rest is output."""
     command, lines = "", block.splitlines()
-    while lines and (not command or command.endswith("\\\n")):
+    while lines and (not command or command.endswith("\\\n") or command.count("'") % 2):
         command += lines.pop(0) + "\n"
     assert command.startswith("$ "), f"a block starts with a command: {block}"
     return Step(command[2:].rstrip("\n"), "\n".join(lines))
