@@ -213,7 +213,7 @@ def count_tokens(*names):
 def test_all_tools_take_4500_tokens_at_most():
     """Where Claude Code's tool search is off, each session reads them all. More tools are to come, so not that many."""
     assert count_tokens(*TOOLS) < 4_500
-    assert count_tokens(*TOOLS) < 3_850, "less is better: raise this only for a tool that is worth it"
+    assert count_tokens(*TOOLS) < 4_000, "less is better: raise this only for a tool that is worth it"
 
 
 def test_900_tokens_at_most_are_read_by_default():

@@ -248,7 +248,7 @@ class SourceCreate(Tool, frozen=True):
     skill: Annotated[str | None, says("For events that no route names: a skill such as /review, or a prompt.")] = None
     routes: Annotated[
         dict[str, str] | None,
-        says('Event type (or *) to skill or prompt: {"pull_request.opened": "/review"}; others are dropped.'),
+        says('Event type (type, type.action, prefix.*, *) to skill or prompt: {"pull_request": "/review"}.'),
     ] = None
     eventType: EventTypeAt = None  # noqa: N815 -- public name, as on the wire
     signature: Signature = None

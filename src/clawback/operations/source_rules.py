@@ -15,10 +15,12 @@ from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
 from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
+from clawback.senders.kinds import KNOWN_TYPES
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, UNITS, template
 from clawback.senders.verifying import RULED
+from clawback.webhooks.patterns import check_pattern
 
 MAX_ROUTES = 200
 
@@ -214,9 +216,11 @@ def check_instruction(text: str | None, name: str) -> str | None:
     return text
 
 
-def check_routes(routes: Mapping[str, str] | None) -> dict[str, str]:
+def check_routes(routes: Mapping[str, str] | None, scheme: str = "") -> dict[str, str]:
     """
-    Check the map from event types (or `*`) to skills and prompts.
+    Check the map from patterns of event types to skills and prompts.
+
+    `scheme` says which types there are; it is empty where the source reads its types from a place of its own.
 
     Raises:
         Rejected: there are too many, or one of them routes nothing or to nothing.
@@ -227,12 +231,13 @@ def check_routes(routes: Mapping[str, str] | None) -> dict[str, str]:
     checked, total = {}, 0
     for event_type, text in routes.items():
         # Twice the bound of what is read from a request, and a dot: the type and its action.
-        if not event_type.strip() or len(event_type) > 2 * MAX_TEXT_CHARACTERS + 1:
+        if len(event_type) > 2 * MAX_TEXT_CHARACTERS + 1:
             raise Rejected(
                 f"route refused, its event type reads {_quoted(event_type)}: it is text such as pull_request.opened,"
                 f" or * for all others, of at most {2 * MAX_TEXT_CHARACTERS + 1} characters"
             )
         total += len(_utf8(event_type, "the event type of a route"))
+        check_pattern(event_type, KNOWN_TYPES.get(scheme, ()))
         instruction = check_instruction(text, f"the route of {_quoted(event_type)}")
         if instruction is None or not instruction.strip():
             raise Rejected(

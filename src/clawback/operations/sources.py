@@ -49,7 +49,7 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         scheme=scheme,
         created_at=datetime.now(UTC),
         skill=rules.check_instruction(request.skill, "skill"),
-        routes=rules.check_routes(request.routes),
+        routes=rules.check_routes(request.routes, "" if request.event_type else scheme),
         event_type=rules.check_event_type(request.event_type),
         signature=rules.check_signature(request.signature, scheme),
         tag=rules.choose_tag(request, caller.session_tag),
@@ -146,7 +146,7 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     known = await services.registry.find_source_by_id(caller.profile_id, request.source_id)
     if known is None:
         raise NotFound(f"there is no source {request.source_id[:80]!a}; source_list shows those there are")
-    changes = _changes(request, known.scheme)
+    changes = _changes(request, known)
     generate = bool(request.generate_secret)
     rotated = generate or request.secret is not None
     overlap_s = rules.check_overlap(request.overlap_seconds, rotated=rotated)
@@ -188,17 +188,18 @@ def _is_whole(changes: dict[str, Any], source: Source) -> bool:
     return ("skill" in changes or not source.skill) and ("routes" in changes or not source.routes)
 
 
-def _changes(request: wire.SourceUpdate, scheme: str) -> dict[str, Any]:
+def _changes(request: wire.SourceUpdate, source: Source) -> dict[str, Any]:
     """Check what is given but for the secret; what is empty gives the field back its default."""
     changes: dict[str, Any] = {}
     if request.skill is not None:
         changes["skill"] = rules.check_instruction(request.skill, "skill")
     if request.routes is not None:
-        changes["routes"] = rules.check_routes(request.routes)
+        own_types = source.event_type if request.event_type is None else request.event_type
+        changes["routes"] = rules.check_routes(request.routes, "" if own_types else source.scheme)
     if request.event_type is not None:
         changes["event_type"] = rules.check_event_type(request.event_type)
     if request.signature is not None:
-        changes["signature"] = rules.check_signature(request.signature, scheme)
+        changes["signature"] = rules.check_signature(request.signature, source.scheme)
     if request.session_tag is not None:
         changes["tag"] = normalise_tag(request.session_tag)
     if request.priority is not None:
@@ -206,7 +207,7 @@ def _changes(request: wire.SourceUpdate, scheme: str) -> dict[str, Any]:
     if request.timeout_seconds is not None:
         changes["timeout_seconds"] = rules.check_timeout(request.timeout_seconds) if request.timeout_seconds else None
     if request.payload is not None:
-        changes["payload"] = rules.check_payload(request.payload, scheme)
+        changes["payload"] = rules.check_payload(request.payload, source.scheme)
     return changes
 
 

@@ -79,6 +79,11 @@ _GITHUB_ROWS: tuple[tuple[str, str], ...] = (
     ("milestone", "milestone"),
     ("label", "label"),
 )
+
+KNOWN_TYPES: Mapping[str, frozenset[str]] = {
+    Scheme.GITHUB: frozenset(name for names, _ in _GITHUB_ROWS for name in names.split()),
+}
+"""Event types, without actions, of senders whose types are known; GitHub adds some each year."""
 """The names of a kind, and the keys that tell it. docs.github.com, "Webhook events and payloads"."""
 
 _GITHUB_WITHOUT_KEY = frozenset(

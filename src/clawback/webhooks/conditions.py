@@ -6,7 +6,7 @@ An expression sees four names: `body` (the payload's JSON), `headers` (lower cas
 false and says so: a mistake never opens a route by accident.
 
 The library bounds the work: expressions nest at most 32 deep, loops make at most 10,000 steps together, and regular
-expressions are RE2's, which take linear time (docs/adr/0027). Two things it does not bound, so this file does. It
+expressions are RE2's, which take linear time (docs/adr/0025). Two things it does not bound, so this file does. It
 converts all that it is handed: it is handed only what the expression names, and not more than `MAX_NODES` values of
 that. And its `map` and `filter` copy their list at each step, 8 s for 9,000 elements: they are refused.
 """

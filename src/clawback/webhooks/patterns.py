@@ -24,6 +24,10 @@ MAX_QUOTED = 80
 """Characters of a refused pattern that its refusal repeats."""
 
 
+_LIKE = 0.75
+"""How much of a name must be the same for it to be taken for a slip of another: `pull_requests`, `isues`."""
+
+
 def fits(pattern: str, event_type: str) -> bool:
     """Tell whether a pattern takes an event type."""
     if pattern.endswith(ANY):
@@ -39,11 +43,12 @@ def choose(patterns: Collection[str], event_type: str) -> str | None:
     return max(fitting, key=_rank, default=None)
 
 
-def check_pattern(pattern: str, types: Collection[str] | None = None) -> None:
+def check_pattern(pattern: str, types: Collection[str] = ()) -> None:
     """
     Check a pattern when it is set.
 
-    `types` are all the event types that the sender has, None where nobody knows them all.
+    `types` are the event types that the sender is known to have, without their actions. One that is not among them is
+    taken, since senders add types, unless it looks like one of them.
 
     Raises:
         Rejected: it can never match; names the nearest pattern that can.
@@ -64,11 +69,10 @@ def check_pattern(pattern: str, types: Collection[str] | None = None) -> None:
         raise Rejected(
             f"route refused, its event type reads {_quoted(pattern)}: a * stands at the end, such as issues.*, or alone"
         )
-    if types is not None and not any(can_match(pattern, each) for each in types):
-        near = nearest(pattern, types)
+    if not any(can_match(pattern, each) for each in types) and (near := nearest(pattern, types)):
         raise Rejected(
             f"route refused, its event type reads {_quoted(pattern)}: this sender has no such type, so the route could"
-            f" never match; {f'the nearest is {near}' if near else 'use * for all types'}"
+            f" never match; the nearest is {near}"
         )
 
 
@@ -90,8 +94,8 @@ def nearest(pattern: str, types: Iterable[str]) -> str | None:
     head, dot, action = wanted.partition(".")
     if head in by_folded:
         return by_folded[head] + dot + action
-    found = difflib.get_close_matches(wanted, by_folded, n=1, cutoff=0.6) or difflib.get_close_matches(
-        head, by_folded, n=1, cutoff=0.6
+    found = difflib.get_close_matches(wanted, by_folded, n=1, cutoff=_LIKE) or difflib.get_close_matches(
+        head, by_folded, n=1, cutoff=_LIKE
     )
     return by_folded[found[0]] if found else None
 
