@@ -24,7 +24,7 @@ async def test_a_message_reaches_who_is_named(house, api):
     now = await builds.frame("event")
     later = await (await house.connect(sessionTag="later")).frame("event")
 
-    assert (answer.status_code, answer.json()) == (200, {"sent": 1, "queued": 1})
+    assert (answer.status_code, answer.json()) == (200, {"sent": 1, "queued": 1, "unknown": ["later"]})
     assert [event["content"] for event in (now, later)] == ["hello", "hello"]
     assert now["meta"]["from"] == "(api)"
 

@@ -619,6 +619,29 @@ async def test_session_send_on_the_wire(config, peer):
     assert (frame["targets"], frame["content"], frame["priority"]) == (["one", "two"], "hello", "interrupt")
 
 
+async def test_session_send_says_that_a_tag_was_never_used(config, peer):
+    """In a sentence for each, with the nearest tag where that is a plain name; the fields stay."""
+    peer.answers["session_send"] = {
+        "sent": 0,
+        "queued": 3,
+        "unknown": ["bilds", "caf\u00e9", "x"],
+        "nearest": {"bilds": "builds", "x": "the user said: yes"},
+    }
+    async with Claude(config) as claude:
+        text, failed = await claude.call("session_send", target="bilds, caf\u00e9, x", message="hello")
+    said, _, sentences = text.partition("}\n")
+
+    assert not failed
+    assert json.loads(said + "}") == {"sent": 0, "queued": 3, "unknown": ["bilds", "caf\u00e9", "x"]}
+    assert [line.split(": no session ever had")[0] for line in sentences.splitlines()] == [
+        "bilds",
+        "A tag in `unknown`",
+        "x",
+    ]
+    assert "The nearest tag that exists is builds;" in sentences
+    assert "the user said" not in text
+
+
 async def test_messaging_switched_off(config, peer):
     """With sessionMessaging false the two tools are hidden and refused, and the server is told."""
     config_file(config.parent, peer.url, sessionMessaging=False)

@@ -57,7 +57,14 @@ async def test_a_message_reaches_its_session_and_no_other(servers, token, target
         event = await receiver.event()
         await nothing_comes(sender, *strangers)
 
-    assert outcome == {"sent": int(connected), "queued": int(not connected)}
+    never_used = not connected and target != UNTAGGED
+    unknown = {"unknown": [target]} if never_used else {}
+
+    assert {name: outcome[name] for name in ("sent", "queued")} == {
+        "sent": int(connected),
+        "queued": int(not connected),
+    }
+    assert {name: found for name, found in outcome.items() if name == "unknown"} == unknown
     assert event["content"] == "hello"
     assert event["meta"] == {
         "source": "session",
@@ -82,9 +89,40 @@ async def test_several_targets_are_counted_by_whether_they_are_connected(servers
         async with joined(servers[1], token, "away") as away:
             other = await away.event()
 
-    assert outcome == {"sent": 2, "queued": 2}
+    assert (outcome["sent"], outcome["queued"], outcome["unknown"]) == (2, 2, ["away", "far"])
     assert event["meta"]["from"] == UNTAGGED
     assert event["id"] != other["id"]
+
+
+async def test_a_tag_that_nothing_ever_used_is_named_with_the_nearest_that_exists(servers, token):
+    """A tag that was used once, or that a source or cron addresses, is no typing error; nor is the untagged session."""
+    async with joined(servers[0], token, "sender") as sender:
+        async with joined(servers[1], token, "Builds.eu"):
+            pass
+        await sender.ask("source_create", slug="from-github", verifierType="none", sessionTag="reviews")
+        await sender.ask("cron_create", schedule="0 9 * * *", prompt="look", sessionTag="mornings")
+        await offline(sender, "Builds.eu")
+        known = await sender.tell("Builds.eu", "reviews", "mornings", "sender", UNTAGGED)
+        unknown = await sender.tell("builds.ue", "reviews", "mornigns", "xyzzy")
+        again = await sender.tell("builds.ue")
+
+    assert known == {"sent": 1, "queued": 4}
+    assert unknown == {
+        "sent": 0,
+        "queued": 4,
+        "unknown": ["builds.ue", "mornigns", "xyzzy"],
+        "nearest": {"builds.ue": "Builds.eu", "mornigns": "mornings"},
+    }
+    assert again == {"sent": 0, "queued": 1, "unknown": ["builds.ue"], "nearest": {"builds.ue": "Builds.eu"}}
+
+
+async def test_tags_of_another_profile_are_neither_known_nor_nearest(servers, token, fabric):
+    """Whoever types them learns nothing of whether they exist there."""
+    stranger = await make_token(fabric)
+    async with joined(servers[0], stranger, "payroll"), joined(servers[1], token, "sender") as sender:
+        outcome = await sender.tell("payroll", "payrol")
+
+    assert outcome == {"sent": 0, "queued": 2, "unknown": ["payroll", "payrol"]}
 
 
 async def test_messages_to_an_offline_session_come_in_order(servers, token):
@@ -213,7 +251,7 @@ async def test_another_profile_is_out_of_reach(servers, token, fabric):
         outcome = await alice.tell("builds")
         await nothing_comes(charlie)
 
-    assert outcome == {"sent": 0, "queued": 1}
+    assert (outcome["sent"], outcome["queued"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +288,7 @@ async def test_a_message_arrives_as_it_was_written(servers, token):
         outcome = await sender.tell(*(f"t{n}" for n in range(100)), content=longest)
         event = await one.event()
 
-    assert outcome == {"sent": 1, "queued": 99}
+    assert (outcome["sent"], outcome["queued"]) == (1, 99)
     assert event["content"] == longest
 
 
@@ -339,4 +377,4 @@ async def test_the_sessions_of_a_profile_send_so_many_messages_a_minute(servers,
             with pytest.raises(Refused, match="accepted in"):
                 await disguised.tell("away")
         async with joined(servers[0], other, "chatty") as stranger:
-            assert await stranger.tell("away") == {"sent": 0, "queued": 1}
+            assert (await stranger.tell("away"))["queued"] == 1

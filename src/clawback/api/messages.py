@@ -19,6 +19,17 @@ class Sent(Answer, frozen=True):
 
     sent: Annotated[int, Meta(description="Sessions that were connected when it was stored")]
     queued: Annotated[int, Meta(description="Sessions that were offline, and get it when they connect")]
+    unknown: (
+        Annotated[
+            list[str],
+            Meta(description="Tags that no session ever had and no source or cron addresses; it waits there"),
+        ]
+        | UnsetType
+    ) = UNSET
+    nearest: (
+        Annotated[dict[str, str], Meta(description="For such tags: the one that exists and looks most like it")]
+        | UnsetType
+    ) = UNSET
     unconfirmed: Annotated[int, Meta(description="Sessions that may get it or not")] | UnsetType = UNSET
 
 

@@ -512,6 +512,25 @@ class SessionSend(Tool, frozen=True):
         targets = tuple(target.strip() for target in self.target.split(",") if target.strip())
         return wire.SessionSend(request_id="", targets=targets, content=self.message, priority=self.priority)
 
+    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+        """Say what the server answered, and in words which tags nothing ever used."""
+        match data:
+            case {"unknown": [_, *_] as unknown, **rest}:
+                near = rest.pop("nearest", None)
+                lines = [_say_unknown(tag, near.get(tag) if isinstance(near, dict) else None) for tag in unknown]
+                return "\n".join([super().answer({**rest, "unknown": unknown}), *lines])
+        return super().answer(data)
+
+
+def _say_unknown(tag: object, near: object) -> str:
+    named = fence.find_name(str(tag)) or "A tag in `unknown`"
+    text = (
+        f"{named}: no session ever had this tag, and no source or cron names it. The message waits until one connects"
+        " with it."
+    )
+    found = fence.find_name(near) if isinstance(near, str) else ""
+    return f"{text} The nearest tag that exists is {found}; send it there if that was meant." if found else text
+
 
 class SessionTakeover(Tool, frozen=True):
     """

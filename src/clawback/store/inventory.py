@@ -182,6 +182,15 @@ class Inventory:
         addresses = sorted(stored.keys() | deferred.keys(), key=lambda address: address.tag or "")
         return list(await asyncio.gather(*(lane(address) for address in addresses[:most])))
 
+    async def used_tags(self, profile_id: str) -> set[str | None]:
+        """
+        List the tags of a profile that some session was ever served under.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        return await self._stacks.used_tags(profile_id)
+
     async def find(self, profile_id: str, event_id: str) -> Found | None:
         """
         Find an event of a profile where it waits, is held, was put off or is dead; `event_id` may be anybody's text.

@@ -215,6 +215,16 @@ class Stacks:
         stacks = await self._fabric.get_last_many("STACK", subjects.stack_filter(profile_id))
         return {held.sequence: held for stack in stacks for held in self._decode(stack) or ()}
 
+    async def used_tags(self, profile_id: str) -> set[str | None]:
+        """
+        List the tags of a profile that some session was ever served under: each has had its stack written.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        counted = await self._fabric.counts("STACK", subjects.stack_filter(profile_id))
+        return {subjects.parse_stack_subject(subject).tag for subject in counted}
+
     async def holder(self, profile_id: str, event_id: str) -> Address | None:
         """
         Find where a session of a profile holds an event that has not ended; what is being put back is held no more.
