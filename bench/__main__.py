@@ -9,6 +9,7 @@ from bench import (
     hooks,
     intake,
     latency,
+    ledger,
     serve_start,
     sessions,
     sizes,
@@ -18,6 +19,7 @@ from bench import (
 
 for each in (
     intake,
+    ledger,
     sizes,
     two_servers,
     latency,

@@ -20,6 +20,7 @@ from clawback.fabric import subjects
 from clawback.fabric.auth import NatsAuth
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Event, Origin, Priority, new_id
+from clawback.store import packs
 from clawback.store.events import EventStore, decode_event_header
 from clawback.store.ledger import Ledger
 from faults.extent import IS_LONG, ROUNDS
@@ -46,6 +47,7 @@ class Server:
         self.ledger = Ledger(fabric)
         self.events = EventStore(fabric, self.ledger, SHARDS)
         self._reading = asyncio.create_task(self.ledger.keep_reading([STREAM]))
+        self._packing = asyncio.create_task(self.ledger.keep_packing())
 
     @classmethod
     async def start(cls, auth: NatsAuth) -> "Server":
@@ -56,7 +58,7 @@ class Server:
 
     async def kill(self) -> None:
         """Let nothing of it run any more."""
-        tasks = [task for task in (self._reading, self.ledger._writer) if task is not None]
+        tasks = [task for task in (self._reading, self._packing, self.ledger._writer) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,6 +121,17 @@ class Run:
         self.servers[place] = await Server.start(self._auth)
 
 
+@pytest.fixture
+def busy_packing(monkeypatch):
+    """Entries are packed and deleted within seconds, a few at a time and by both servers."""
+    monkeypatch.setattr(packs, "PACK", 7)
+    monkeypatch.setattr(packs, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(packs, "TRUSTED_SECONDS", 0.3)
+    monkeypatch.setattr(packs, "KEPT_SECONDS", 1.0)
+    monkeypatch.setattr(packs, "OTHERS_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("busy_packing")
 async def test_no_kill_makes_two_events_of_a_delivery(fresh_natsd, dice):
     """Each delivery that was accepted is found at one sequence, however often it came and whoever was killed."""
     servers = [await Server.start(fresh_natsd.auth) for _ in range(2)]
@@ -137,6 +150,7 @@ async def test_no_kill_makes_two_events_of_a_delivery(fresh_natsd, dice):
         task.cancel()
     failed = [each for each in await asyncio.gather(*going, return_exceptions=True) if isinstance(each, Exception)]
     await eventually(run.has_ended, SETTLE_SECONDS)
+    packed = sum([len(each.data) async for page in run.servers[0].fabric.pages("PACKS", ">") for each in page])
     twice = {event_id: places for event_id, places in run.stored.items() if len(places) > 1}
     for server in run.servers:
         await server.kill()
@@ -145,3 +159,4 @@ async def test_no_kill_makes_two_events_of_a_delivery(fresh_natsd, dice):
     assert not twice
     assert run.accepted <= set(run.stored)
     assert len(run.accepted) > SENDERS
+    assert packed > 0

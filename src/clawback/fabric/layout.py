@@ -109,6 +109,12 @@ _KEPT: tuple[dict[str, Any], ...] = (
         "allow_atomic": True,
     },
     {
+        "name": "PACKS",
+        "description": "Delivery ids again, 1,000 to a message, which NATS need not remember one by one. packs.seen",
+        "subjects": ["packs.>"],
+        "max_age": 7 * DAY_NS,
+    },
+    {
         "name": "REFUSED",
         "description": "Webhooks that were refused, for their source's owner. refused.<profile>.<source>",
         "subjects": ["refused.>"],

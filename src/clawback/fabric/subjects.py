@@ -413,6 +413,15 @@ Matches every entry of the ledger, in its own stream. Not `seen.>`: for any othe
 for each page in which of its files a subject that matches may be, 80 ms with 400,000 of them.
 """
 
+NO_ENTRY = "seen.none"
+"""Matches no entry: theirs are longer."""
+
+PACK = "packs.seen"
+"""The subject of each pack of the ledger's older entries."""
+
+PACKS_FILTER = ">"
+"""Matches every pack, in their own stream; for the reason above."""
+
 
 def is_id(text: str) -> bool:
     """Tell whether a text, from wherever, can be one of Clawback's ids; only then may it enter a subject as it is."""

@@ -252,6 +252,7 @@ async def open_application(
         relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks), withdrawals)
         background |= {
             _keep_running("read the ledger", ledger.keep_reading([subjects.event_stream(k) for k in range(shards)])),
+            _keep_running("pack the ledger", ledger.keep_packing()),
             _keep_running("renew leases", presence.renew()),
             _keep_running("sweep lines", lines.keep_sweeping()),
             _keep_running("relay", relay.run()),

@@ -36,8 +36,8 @@ from clawback.errors import Unavailable
 from clawback.fabric import subjects
 from clawback.fabric.jetstream import BatchMessage
 from clawback.fabric.streams import PAGE_MESSAGES, Fabric
-
-_STREAM = "SEEN"
+from clawback.store.packs import ENTRIES as _STREAM
+from clawback.store.packs import Packer, Packs
 
 GATHER_SECONDS = 0.5
 """
@@ -64,8 +64,8 @@ READ_AGAIN_SECONDS = 1.0
 TRUSTED_SECONDS = 5.0
 """How long a reading counts; see above. Far below the window of the event streams, which is 2 hours."""
 
-FORGET_SECONDS = 24 * 3600
-"""After this the memory is made anew: entries expire in the stream, not in it."""
+FORGET_SECONDS = 3 * 3600
+"""After this the memory is made anew: entries expire in the stream, or are packed, and stay in it."""
 
 MAX_REMEMBERED = 2_000_000
 """Entries in memory, some 80 bytes each: 160 MB. A ledger that has more is looked up in for every webhook."""
@@ -148,6 +148,7 @@ class Ledger:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
         self._memory: _Memory | None = None
+        self._packs = Packs(fabric)
         self._unwritten: dict[str, None] = {}
         self._writer: asyncio.Task[None] | None = None
         self._draining = False
@@ -167,11 +168,11 @@ class Ledger:
         """
         subject = subjects.seen_subject(profile_id, event_id)
         self._wanted.set()
-        if subject in self._unwritten:
-            return True
-        if self._is_complete() and not self._remembers(subject):
-            return False
-        return await self._fabric.get(_STREAM, subject=subject, timeout=timeout) is not None
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._knows(subject)
+        except TimeoutError as error:
+            raise Unavailable(f"the ledger could not be asked within {timeout:g} s; try again") from error
 
     def note(self, profile_id: str, event_id: str) -> None:
         """Remember that an event was accepted. Written in the background, as often as it takes."""
@@ -195,7 +196,8 @@ class Ledger:
         """
         subject = subjects.seen_subject(profile_id, event_id)
         self._wanted.set()
-        if subject not in self._unwritten and not self._remembers(subject):
+        known = self._remembers(subject) or (self._packs.are_known and self._packs.may_have(subject))
+        if subject not in self._unwritten and not known:
             stored = None if self._is_complete() else await self._fabric.get(_STREAM, subject=subject)
             if stored is None:
                 self.note(profile_id, event_id)
@@ -220,7 +222,11 @@ class Ledger:
             reconnected.clear()
             self._wanted.clear()
             try:
+                # First what is read fast, and what no webhook can be taken without.
+                await self._packs.read()
                 await self._read(event_streams)
+                if not self._packs.are_known:
+                    await self._packs.read()
             except Unavailable as error:
                 log.debug("the ledger will be read again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -230,6 +236,10 @@ class Ledger:
                     await reconnected.wait()
             # The first webhook after a quiet time is looked up, and has the next ones spared it.
             await self._wanted.wait()
+
+    async def keep_packing(self) -> None:
+        """Move entries into packs, for ever."""
+        await Packer(self._fabric, self._packs).keep_packing()
 
     async def drain(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 -- what is left is told, not raised
         """Wait until everything is written, for `timeout` seconds at most; what is left then is given up and told."""
@@ -245,6 +255,22 @@ class Ledger:
             await self._writer
         self._draining = False
 
+    async def _knows(self, subject: str) -> bool:
+        while True:
+            if subject in self._unwritten:
+                return True
+            if self._is_complete() and not self._remembers(subject) and not self._packs.may_have(subject):
+                return False
+            generation = self._fabric.generation
+            if not self._packs.are_known:
+                await self._packs.read()
+            if await self._fabric.get(_STREAM, subject=subject) is not None or await self._packs.have(subject):
+                return True
+            # An entry is deleted long after it was packed: what is not there now is in the packs, as they are known
+            # now. And what NATS said before a restart tells nothing of what its window forgot by that.
+            if self._packs.are_known and generation == self._fabric.generation:
+                return False
+
     def _remembers(self, subject: str) -> bool:
         """Whether the ledger has an entry, or is about to; others may be missing in a memory that is not complete."""
         memory = self._memory
@@ -257,6 +283,7 @@ class Ledger:
             memory is not None
             and not memory.given_up
             and memory.generation == self._fabric.generation
+            and self._packs.are_known
             and 0 <= time.time() - memory.complete_at < TRUSTED_SECONDS
         )
 
