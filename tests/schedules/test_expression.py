@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from clawback.errors import Rejected
 from clawback.schedules import expression, parse_expression, read_expression
 
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
 
 @pytest.mark.parametrize(
     ("text", "same"),
@@ -47,6 +50,26 @@ from clawback.schedules import expression, parse_expression, read_expression
 def test_an_expression_means_the_same_as_another(text, same):
     """Names, ranges, lists, steps and words are ways to write numbers."""
     assert parse_expression(text) == parse_expression(same)
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(MONTHS, 1)))
+def test_each_month_has_its_name(number, name):
+    """In any case, alone and at either end of a range."""
+    same = parse_expression(f"0 0 1 {number} *")
+
+    assert parse_expression(f"0 0 1 {name} *") == parse_expression(f"0 0 1 {name.lower()} *") == same
+    assert parse_expression(f"0 0 1 JAN-{name} *") == parse_expression(f"0 0 1 1-{number} *")
+    assert parse_expression(f"0 0 1 {name}-DEC *") == parse_expression(f"0 0 1 {number}-12 *")
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(WEEKDAYS)))
+def test_each_weekday_has_its_name(number, name):
+    """In any case, alone, as the last of a month and as its first."""
+    for form in ("{}", "L{}", "{}#1"):
+        same = parse_expression(f"0 0 * * {form.format(number)}")
+
+        assert parse_expression(f"0 0 * * {form.format(name)}") == same
+        assert parse_expression(f"0 0 * * {form.format(name.lower())}") == same
 
 
 @pytest.mark.parametrize(

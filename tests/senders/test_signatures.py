@@ -354,6 +354,16 @@ class TestGitlab:
         with pytest.raises(BadSignature, match="Webhook-Signature does not fit"):
             verify(forged, Scheme.GITLAB, [STANDARD_SECRET, SECRET], NOW)
 
+    def test_a_token_in_base64_is_no_signing_key(self):
+        """Without `whsec_` it is a token, whatever it would decode to: who signs with its bytes is not believed."""
+        token = STANDARD_SECRET.removeprefix(b"whsec_")
+        signed = senders.standard(b"{}", token)
+
+        with pytest.raises(BadSignature):
+            verify(request(signed), Scheme.GITLAB, [token], NOW)
+        assert verify(request(senders.gitlab(b"{}", token)), Scheme.GITLAB, [token], NOW).where == "X-Gitlab-Token"
+        assert verify(request(signed), Scheme.STANDARD_WEBHOOKS, [token], NOW)
+
     def test_token_alone_serves_a_source_that_has_no_signing_token(self):
         """GitLab sends both where both are set; the source knows one."""
         row = verify(request([*self.SIGNED, *self.TOKEN]), Scheme.GITLAB, [SECRET], NOW)

@@ -86,6 +86,37 @@ def test_what_was_seen_is_stored_once_for_each_delivery():
     assert (lane.active.attempt, lane.active.seen_at) == (2, 0.0)
 
 
+def test_what_was_seen_stays_seen_since_the_first_time():
+    """A second proof that comes later changes nothing: neither the instant nor the stack."""
+    lane, _ = started(NORMAL)
+    lane.handle(Offered(NORMAL, "a", 1), 1.0)
+    first = lane.handle(Seen("a"), 5.0, wall=1_005.0)
+    later = lane.handle(Seen("a"), 7.0, wall=1_007.0)
+
+    assert (first, later) == ([Store()], [])
+    assert lane.active.seen_at == 1_005.0
+
+
+def test_a_redelivery_has_an_instant_and_a_clock_of_its_own():
+    """Delivered again, an event counts from then: its time, its reminders and what was seen begin anew."""
+    before = Held("a", 1, NORMAL, 2, delivered_at=50.0, spent_seconds=130.0, reminders=1, seen_at=60.0)
+    lane = Lane([before])
+    again = lane.handle(Started(frozenset()), 9.0, wall=1_009.0)
+
+    assert again == [
+        Deliver(Held("a", 1, NORMAL, 3, delivered_at=1_009.0, spent_seconds=0.0, reminders=0, seen_at=0.0))
+    ]
+    assert lane.wait_seconds(9.0) == REMINDER_SECONDS
+
+
+def test_a_first_delivery_has_its_instant():
+    """By the time of day, and not by the clock that counts."""
+    lane, _ = started(NORMAL)
+    [first] = lane.handle(Offered(NORMAL, "a", 1), 2.0, wall=1_002.0)
+
+    assert first.held.delivered_at == lane.active.delivered_at == 1_002.0
+
+
 def test_the_next_event_leaves_only_after_the_ack_is_settled():
     """A wake-up, and even the ack itself, bring nothing out before JetStream confirmed that the first one ended."""
     lane, _ = started(NORMAL)

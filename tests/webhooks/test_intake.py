@@ -21,8 +21,8 @@ from clawback.model import (
     derive_event_id,
     encode_json,
 )
-from clawback.senders.request import Headers, Request
-from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, take
+from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
+from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
 IDS = EventIds(b"k" * 32, lambda: "evt_fresh")
@@ -194,6 +194,65 @@ def test_nobody_else_has_anything_echoed(scheme):
     body = json.dumps({"type": "url_verification", "challenge": "3eZbrw"}).encode()
 
     assert isinstance(post(source_of(scheme), body), Accepted)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "event_callback", "event_id": "Ev1", "challenge": "3eZbrw"},
+        {"type": "event_callback", "event_id": "Ev1", "challenge": "x", "event": {"type": "url_verification"}},
+        {"event_id": "Ev1", "challenge": "3eZbrw"},
+        {"type": "url_verification", "event_id": "Ev1"},
+        {"type": ["url_verification"], "event_id": "Ev1", "challenge": "3eZbrw"},
+    ],
+)
+def test_a_slack_event_with_a_challenge_is_stored(body):
+    """Only what says that it is the question is answered as one; an event is not lost for a field of its own."""
+    verdict = post(source_of(Scheme.SLACK), json.dumps(body).encode())
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.event.delivery_id == "Ev1"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "read"),
+    [
+        ("x" * MAX_TEXT_CHARACTERS, "x" * MAX_TEXT_CHARACTERS),
+        ("x" * (MAX_TEXT_CHARACTERS + 1), None),
+        ("x\x00y", None),
+        ("x\x1b[2Jy", None),
+        ("x\ty", None),
+        ("x\x7fy", None),
+        ("x\xa0y", None),
+        ("x\xady", None),
+        ("", None),
+    ],
+    ids=ascii,
+)
+def test_what_a_request_calls_itself_is_one_short_line(claimed, read):
+    """It is a stranger's text and is written into the log: what is overlong or cannot be printed is no name."""
+    headers = Headers(senders.raw([("X-GitHub-Delivery", claimed)]))
+
+    assert claimed_delivery_id(headers, Scheme.GITHUB) == read
+
+
+def test_what_comes_twice_or_has_no_header_is_no_name():
+    """Of two names nobody knows which one counts, and a type without such a header claims nothing."""
+    twice = Headers(senders.raw([("X-GitHub-Delivery", "a"), ("X-GitHub-Delivery", "b")]))
+    once = Headers(senders.raw([("X-GitHub-Delivery", "a")]))
+
+    assert claimed_delivery_id(twice, Scheme.GITHUB) is None
+    assert claimed_delivery_id(once, Scheme.GENERIC) is None
+    assert claimed_delivery_id(once, Scheme.SLACK) is None
+
+
+def test_an_overlong_delivery_id_is_none():
+    """Verified or not: a name has a bound, and the event has one of ours."""
+    longest, longer = "x" * MAX_TEXT_CHARACTERS, "x" * (MAX_TEXT_CHARACTERS + 1)
+    events = [post(source_of(Scheme.GITHUB), b"{}", [("X-GitHub-Delivery", name)]).event for name in (longest, longer)]
+
+    assert [event.delivery_id for event in events] == [longest, None]
+    assert events[1].id == "evt_fresh"
 
 
 @given(
