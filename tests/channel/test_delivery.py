@@ -39,7 +39,7 @@ def make_delivery(name: str, shown: list | None = None) -> Delivery:
         if shown is not None:
             shown.append(emission.meta)
 
-    return Delivery("builds", name, Reach(emit, {}, 0), lambda _text, _about: None)
+    return Delivery("builds", name, Reach(emit, {}, 0), lambda _text, _about: None, lambda _config: False)
 
 
 async def test_an_ack_of_a_process_that_died_while_this_one_connected_is_handed_in(tmp_path):
@@ -115,7 +115,7 @@ async def test_what_was_never_shown_is_not_retracted(tmp_path):
             raise anyio.BrokenResourceError
         shown.append(emission.meta)
 
-    delivery = Delivery("builds", "one", Reach(emit, {}, 0), lambda _text, _about: None)
+    delivery = Delivery("builds", "one", Reach(emit, {}, 0), lambda _text, _about: None, lambda _config: False)
     showing = asyncio.create_task(delivery.run())
     delivery.introduce(config)
     delivery.received(EVENT)

@@ -19,7 +19,6 @@ from channel.peer import eventually
 from clawback.channel.claude.hook import ALLOWED_TOOLS, OWN_TOOLS
 from clawback.channel.claude.ways import Standing, Way
 from clawback.channel.tools import TOOLS
-from clawback.commands.checks import RunningChannel
 from clawback.commands.facts import find_channels
 from processes import CLAWBACK, command_line
 
@@ -275,8 +274,9 @@ async def test_without_the_plugins_hooks_an_event_goes_one_way(session, config, 
         await claude.event(2)
         await claude.quiet()
         looked += find_channels()
+    found = [(each.claude_pid, msgspec.structs.replace(each.standing, unseen_seconds=0.0)) for each in looked]
 
-    assert looked == [RunningChannel(os.getpid(), Standing(Way.CHANNEL, seen=False))] * 2
+    assert found == [(os.getpid(), Standing(Way.CHANNEL, seen=False, unseen="evt_1"))] * 2
     assert frames.empty()
 
 

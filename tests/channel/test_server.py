@@ -14,7 +14,7 @@ from msgspec import structs
 
 from channel.claude import PROGRAM, QUICK, Claude, config_file, environment, read_list
 from channel.peer import TOKEN, eventually
-from clawback import wire
+from clawback import __version__, wire
 from clawback.channel.remote import Timing
 from clawback.channel.settings import read_config
 from clawback.channel.tools import TOOLS
@@ -81,7 +81,7 @@ async def test_introduces_itself(config, peer):
 
     first, second = peer.auths
     assert (first["type"], first["token"], first["sessionTag"]) == ("auth", TOKEN, "reviewer")
-    assert first["client"] == {"name": "clawback", "version": "0.1.0"}
+    assert first["client"] == {"name": "clawback", "version": __version__}
     assert "sessionTag" not in second
     assert first["instanceId"] != second["instanceId"]
 
