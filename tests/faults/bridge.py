@@ -229,7 +229,7 @@ class Session(Delivery):
 
     def opened(self, connection: Connection, auth: wire.Auth, welcome: wire.AuthOk) -> None:
         """Note its role."""
-        self._bridge.record(Role(self.name, self.tag.name, welcome.role))
+        self._note_role(welcome.role)
         super().opened(connection, auth, welcome)
 
     def received(self, message: wire.ServerMessage) -> None:
@@ -241,11 +241,15 @@ class Session(Delivery):
             case wire.TimedOut(event_id):
                 self._bridge.record(LetGo(self.name, self._deliveries[event_id]))
             case wire.Role(role):
-                self._bridge.record(Role(self.name, self.tag.name, role))
-                if role == "standby":
-                    for event_id in reversed(self.held):
-                        self._bridge.record(LetGo(self.name, self._deliveries[event_id]))
+                self._note_role(role)
         super().received(message)
+
+    def _note_role(self, role: str) -> None:
+        """Note a role; whoever stands by leaves what it holds, also where it is told so when it comes back."""
+        self._bridge.record(Role(self.name, self.tag.name, role))
+        if role == "standby":
+            for event_id in reversed(self.held):
+                self._bridge.record(LetGo(self.name, self._deliveries[event_id]))
 
     def _ack_confirmed(self, event_id: str) -> None:
         self._bridge.record(Confirmed(self.name, self._bridge.name_of(event_id)))
