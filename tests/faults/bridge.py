@@ -115,7 +115,9 @@ class Session(Delivery):
     """A process of the plugin, in a place of its tag, with a Claude; from `start` until `kill` or `leave`."""
 
     def __init__(self, name: str, tag: Tag, config: PluginConfig, bridge: "Bridge", dice: random.Random) -> None:
-        super().__init__(tag.name, name, Reach(self._shown, {}, 0), lambda _summary, _about: None)
+        super().__init__(
+            tag.name, name, Reach(self._shown, {}, 0), lambda _summary, _about: None, lambda _config: False
+        )
         self.name = name
         self.tag = tag
         self.config = config
