@@ -79,7 +79,7 @@ class Room:
 
     async def runs(self, cron):
         """Read the due instants of the events that were stored, in order."""
-        line = subjects.maker_filter(
+        line, _ = subjects.maker_filters(
             subjects.shard_of(self.profile_id, SHARDS), self.profile_id, subjects.cron_maker(cron.id)
         )
         stored = await self.fabric.get_many(subjects.event_stream(subjects.shard_of(self.profile_id, SHARDS)), line)
@@ -486,7 +486,7 @@ async def test_a_cron_that_skips_does_so_while_an_earlier_run_has_not_ended(room
     assert reason == "overlap"
     assert text.startswith("due at 2031-03-03T12:02:00Z, while evt_")
     shard = subjects.shard_of(room.profile_id, SHARDS)
-    maker = subjects.maker_filter(shard, room.profile_id, subjects.cron_maker(skipping.id))
+    maker, _ = subjects.maker_filters(shard, room.profile_id, subjects.cron_maker(skipping.id))
     await room.fabric.api(f"STREAM.PURGE.{subjects.event_stream(shard)}", {"filter": maker})
     room.clock.now = NOON + 3 * MINUTE
     await room.crons.fire(room.due(skipping, room.clock.now))

@@ -13,6 +13,7 @@ from clawback.sessions.withdrawal import SOURCE_DELETED
 from clawback.store import registry
 from clawback.store.events import UNREADABLE, decode_event
 from clawback.store.later import WITHDRAWAL, Due
+from houses import House
 from waiting import eventually
 
 
@@ -192,6 +193,34 @@ async def test_what_is_deferred_is_withdrawn_and_does_not_come_back(house):
 
     assert await house.stored() == 0
     assert [each async for each in house.events.deferred(house.profile.id)] == []
+
+
+async def test_what_was_put_back_beside_the_bound_is_withdrawn(fresh_natsd, tmp_path):
+    """It waits as the others do, also where nothing else of its source does."""
+    async with House.open(fresh_natsd, tmp_path) as house:
+        peer = await house.connect(sessionTag="elsewhere", instanceId="i")
+        source_id = await make_source(peer)
+        maker, bound = subjects.source_maker(source_id), 2
+        stream = subjects.event_stream(house.lines.shard(house.address()))
+        config = (await house.fabric.api(f"STREAM.INFO.{stream}", {}))["config"]
+        await house.fabric.api(f"STREAM.UPDATE.{stream}", config | {"max_msgs_per_subject": bound})
+        for tag in (None, "b"):
+            for number in range(bound):
+                await house.publish(f"{tag} {number}", tag, source_id=source_id)
+            page = await house.lines.page_of(house.address(tag), maker, first=1)
+            for stored in page:
+                event, body = decode_event(stored.headers, stored.data)
+                await house.events.put_back(house.address(tag), event, body, sequence=stored.sequence)
+            for stored in page:
+                await house.lines.acknowledge(house.address(tag), stored.sequence, None)
+        await house.publish("None 2", source_id=source_id)
+        waiting = await house.lines.addresses_of(house.profile.id, maker)
+        await peer.ask("source_delete", sourceId=source_id)
+        await eventually(lambda: nothing_is_stored(house))
+        letters = [body for tag in (None, "b") for _, body in await dead(house, tag)]
+
+    assert waiting == {house.address(): 3, house.address("b"): 2}
+    assert sorted(letters) == [b"None 0", b"None 1", b"None 2", b"b 0", b"b 1"]
 
 
 async def has_letters(house, count):

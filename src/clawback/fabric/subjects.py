@@ -201,19 +201,15 @@ def line_filter(shard: int, address: Address, priority: Priority) -> str:
     return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.{_LINE_TOKEN[priority]}.>"
 
 
-def maker_filter(shard: int, profile_id: str, maker: str) -> str:
-    """Match what waits of one maker, at any address and in any line, but for what stands beside the bound."""
-    return f"evt.{shard}.{profile_id}.*.*.{maker}"
-
-
-def maker_at_filter(shard: int, address: Address, maker: str) -> str:
-    """Match what waits of one maker at an address, in any line."""
-    return f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.*.{maker}"
-
-
 def maker_filters(shard: int, profile_id: str, maker: str) -> tuple[str, str]:
-    """Match all that waits of one maker: what stands beside the bound by the second."""
-    plain = maker_filter(shard, profile_id, maker)
+    """Match all that waits of one maker, at any address and in any line: what stands beside the bound by the second."""
+    plain = f"evt.{shard}.{profile_id}.*.*.{maker}"
+    return plain, f"{plain}.*"
+
+
+def maker_at_filters(shard: int, address: Address, maker: str) -> tuple[str, str]:
+    """Match all that waits of one maker at an address, in any line: what stands beside the bound by the second."""
+    plain = f"evt.{shard}.{address.profile_id}.{tag_token(address.tag)}.*.{maker}"
     return plain, f"{plain}.*"
 
 

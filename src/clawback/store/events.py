@@ -439,8 +439,10 @@ class EventStore:
         if all([await self._fabric.get(LATER_STREAM, subject=subject) is None for subject in (promised, due)]):
             return None
         shard = subjects.shard_of(profile_id, self._shard_count)
-        line = subjects.maker_filter(shard, profile_id, subjects.source_maker(source_id))
-        return sum((await self._fabric.counts(subjects.event_stream(shard), line)).values())
+        left = 0
+        for line in subjects.maker_filters(shard, profile_id, subjects.source_maker(source_id)):
+            left += sum((await self._fabric.counts(subjects.event_stream(shard), line)).values())
+        return left
 
     async def take_back(self, due: Due) -> None:
         """

@@ -152,12 +152,11 @@ class Lines:
         """
         shard = subjects.shard_of(profile_id, self._shards)
         found: dict[Address, int] = {}
-        counts = await self._fabric.counts(
-            subjects.event_stream(shard), subjects.maker_filter(shard, profile_id, maker)
-        )
-        for subject, count in counts.items():
-            if (waits := _parse_event_subject(subject)) is not None:
-                found[waits.address] = found.get(waits.address, 0) + count
+        for subject_filter in subjects.maker_filters(shard, profile_id, maker):
+            counts = await self._fabric.counts(subjects.event_stream(shard), subject_filter)
+            for subject, count in counts.items():
+                if (waits := _parse_event_subject(subject)) is not None:
+                    found[waits.address] = found.get(waits.address, 0) + count
         return found
 
     async def page_of(self, address: Address, maker: str, *, first: int) -> list[Stored]:
@@ -170,10 +169,16 @@ class Lines:
             Unavailable: NATS did not answer.
         """
         shard = self.shard(address)
-        subject_filter = subjects.maker_at_filter(shard, address, maker)
-        return await self._fabric.page(
-            subjects.event_stream(shard), subject_filter, first=first, most=PAGE_EVENTS, max_bytes=PAGE_BYTES
-        )
+        pages = [
+            await self._fabric.page(
+                subjects.event_stream(shard), subject_filter, first=first, most=PAGE_EVENTS, max_bytes=PAGE_BYTES
+            )
+            for subject_filter in subjects.maker_at_filters(shard, address, maker)
+        ]
+        # Of what is behind the end of a page, only the other one is known.
+        last = min((page[-1].sequence for page in pages if page), default=0)
+        known = (stored for page in pages for stored in page if stored.sequence <= last)
+        return sorted(known, key=lambda stored: stored.sequence)
 
     async def stored_of(self, profile_id: str, maker: str) -> AsyncIterator[list[Stored]]:
         """
