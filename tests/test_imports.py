@@ -16,8 +16,6 @@ PURE = {
     "senders/event_type",
     "webhooks/routes",
     "webhooks/patterns",
-    "webhooks/templates",
-    "webhooks/conditions",
     "webhooks/intake",
     "senders/request",
     "webhooks/spooled",
@@ -59,7 +57,6 @@ PURE = {
 KNOWN_EXCEPTIONS = {
     ("webhooks", "accounts"),
     ("webhooks", "senders"),
-    ("webhooks", "payloads"),
     ("operations", "senders"),
     ("operations", "accounts"),
     ("operations", "webhooks"),
