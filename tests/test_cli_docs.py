@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import subprocess
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,12 @@ from console import PORT, expectation, steps
 from github import make_source
 from legacy import LegacyClient
 from processes import CLAWBACK, Server, environment
+from waiting import eventually
 
 ROOT = Path(__file__).parent.parent
 STEPS = steps((ROOT / "docs/cli.md").read_text())
+
+PATIENCE_SECONDS = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +40,48 @@ async def make_sources(server, token):
         await make_source(client, "ci", verifierType="generic", sessionTag="ci")
 
 
+LASTING = ("clawback tail", "clawback work")
+"""They go on until Ctrl-C, which is what they get once they have printed what the document shows."""
+
+MEANWHILE = {"clawback tail --tag ci": ("listening", "clawback trigger generic")}
+"""What is run in another terminal once a command has printed this."""
+
+
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.command)
-def test_an_example_prints_what_the_document_shows(server, step):
+async def test_an_example_prints_what_the_document_shows(server, step, tmp_path):
     """In a shell, with the installed program on its path."""
+    printed = tmp_path / "printed"
+    pattern = expectation(step.expected, server.port)
+    with printed.open("wb") as output:
+        process = await run(server, step.command, output)
+    try:
+        if step.command in MEANWHILE:
+            said, then = MEANWHILE[step.command]
+            await eventually(lambda: said in printed.read_text(), PATIENCE_SECONDS)
+            other = await run(server, then, asyncio.subprocess.DEVNULL)
+            assert await other.wait() == 0
+        if step.command.startswith(LASTING):
+            await eventually(lambda: pattern.fullmatch(printed.read_text()), PATIENCE_SECONDS)
+            process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert pattern.fullmatch(printed.read_text()), printed.read_text()
+
+
+async def run(server, command, output):
+    """Start a command as a user of the server's machine types it."""
     home = environment(server.home) | {
         "PATH": f"{CLAWBACK.parent}:{os.environ['PATH']}",
         "CLAWBACK_DATA_DIR": str(server.data_dir),
         "CLAWBACK_PUBLIC_URL": server.url,
     }
-    ran = subprocess.run(
-        ["bash", "-c", step.command.replace(f":{PORT}", f":{server.port}")],
-        cwd=ROOT,
-        env=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
+    command = command.replace(f":{PORT}", f":{server.port}")
+    exec_it = "exec " if command.startswith(LASTING) else ""
+    return await asyncio.create_subprocess_exec(
+        "bash", "-c", exec_it + command, cwd=ROOT, env=home, stdout=output, stderr=asyncio.subprocess.STDOUT
     )
-
-    assert expectation(step.expected, server.port).fullmatch(ran.stdout), ran.stdout
