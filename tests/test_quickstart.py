@@ -20,8 +20,9 @@ from clawback.model import Address, Event, Origin, Priority, new_id, random_id
 from clawback.store.events import EventStore
 from clawback.store.ledger import Ledger
 from clawback.store.registry import Registry
-from console import Step, expectation, steps
+from console import PORT, Step, expectation, steps
 from natsd import free_port
+from processes import CLAWBACK
 
 ROOT = Path(__file__).parent.parent
 END_OF_OUTPUT = "end-of-output-of-one-command"
@@ -42,7 +43,7 @@ def home(tmp_path) -> dict[str, str]:
     """The environment of somebody who never used Clawback or Claude Code."""
     ours = ("CLAWBACK_", "CLAUDE_", "XDG_", "MAKE", "MFLAGS", "ARGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"HOME": str(tmp_path)}
+    return kept | {"HOME": str(tmp_path), "PATH": f"{CLAWBACK.parent}:{os.environ['PATH']}"}
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_readmes_quickstart_does_what_it_says(server, home, tmp_path):
         time.sleep(0.05)
     # One shell, since later commands use what earlier ones set.
     script = f"\necho; echo {END_OF_OUTPUT}\n".join(step.command for step in others)
-    script = script.replace("--token-stdin", f"--token-stdin --server http://127.0.0.1:{port}")
+    script = script.replace(f":{PORT}", f":{port}")
     shell = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
@@ -90,7 +91,7 @@ def test_the_readmes_quickstart_does_what_it_says(server, home, tmp_path):
     )
     outputs = shell.stdout.split(END_OF_OUTPUT)
 
-    assert shell.returncode == 0, shell.stdout
+    assert shell.returncode == 124, shell.stdout  # `timeout` ended the worker
     assert len(outputs) == len(others) == 4
     for step, output in zip(others, outputs, strict=True):
         assert expectation(step.expected, port).fullmatch(output.strip() + "\n"), f"{step.command}\nprinted:\n{output}"
