@@ -22,6 +22,7 @@ from clawback.channel.settings import PluginConfig
 from clawback.channel.tools import TOOLS
 from clawback.cli import _build_parser
 from clawback.fabric import layout
+from clawback.fields import SourceFields, fields_of
 from clawback.http import problems
 from clawback.senders.page import write_senders
 from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, RUN_VARIABLES, SETTINGS
@@ -133,6 +134,40 @@ def test_a_frame_is_documented_with_its_fields(frame):
     assert row, f"docs/protocol.md has no row for {frame.__struct_config__.tag}"
     for field in fields(frame):
         assert f"`{field}`" in row, f"the row of {frame.__struct_config__.tag} lacks {field}"
+
+
+def write_type(plain: object) -> str:
+    """Write what a field may be, and its bounds, as msgspec reads them."""
+    schema = msgspec.json.schema(plain)
+    if "$ref" in schema:
+        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    written = ""
+    match schema:
+        case {"enum": list(words)}:
+            written = ", ".join(f"`{word}`" for word in words)
+        case {"type": "integer", "minimum": least, "maximum": most}:
+            written = f"{least} to {most}"
+        case {"type": "string", "maxLength": most}:
+            written = f"text, at most {most} characters"
+        case {"type": "string"}:
+            written = "text"
+        case {"properties": dict(inner)}:
+            written = ", ".join(f"`{name}`" for name in inner)
+        case {"type": "object", "maxProperties": most}:
+            written = f"text to text, at most {most}"
+        case {"anyOf": [{"type": "string"}, {"type": "array"}]}:
+            written = "text, or a list of texts"
+    assert written, f"say here how {schema} is written"
+    return written
+
+
+@pytest.mark.parametrize("declared", [SourceFields])
+def test_declared_fields_are_documented_as_they_are_declared(declared):
+    """docs/protocol.md has the table that the declaration makes, to the letter."""
+    rows = [f"| `{each.wire_name}` | {write_type(each.plain)} | {each.words} |" for each in fields_of(declared)]
+    table = "\n".join(["| Field | Type | Meaning |", "| --- | --- | --- |", *rows])
+
+    assert table in read("docs/protocol.md"), f"docs/protocol.md needs this table:\n{table}"
 
 
 def test_every_close_code_is_documented():

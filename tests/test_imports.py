@@ -8,7 +8,7 @@ import pytest
 import clawback
 
 ROOT = Path(clawback.__file__).parent
-WORDS = {"errors", "model", "wire"}
+WORDS = {"errors", "model", "fields", "wire"}
 ROOMS = {"senders", "webhooks", "crons", "sessions", "accounts", "operations", "web", "api"}
 PURE = {
     "senders/signatures",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clawback import wire
 from clawback.errors import ProtocolViolation
-from clawback.model import Missed, Overlap, Priority
+from clawback.model import EventTypeRule, Missed, Overlap, Priority
 
 # One frame of each kind as existing clients send it, and how it is read.
 EXISTING = [
@@ -40,7 +40,7 @@ EXISTING = [
             verifier_type="github",
             secret="s",
             routes={"push": "/go"},
-            event_type=wire.EventTypeRule(header="X-Kind"),
+            event_type=EventTypeRule(header="X-Kind"),
         ),
     ),
     ({"type": "source_list", "requestId": "1"}, wire.SourceList(request_id="1")),

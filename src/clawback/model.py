@@ -209,6 +209,7 @@ class Source(Record, frozen=True):
     timeout_seconds: int | None = None
     payload: Projection | None = None
     set_by: str | None = None
+    note: str | None = None
 
     def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
         """Return the secrets that are accepted at `now`."""

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from clawback.errors import ProtocolViolation
-from clawback.model import EventTypeRule, Missed, Overlap, Priority, SignatureRule
+from clawback.fields import SourceFields
+from clawback.model import Missed, Overlap, Priority
 
 PROTOCOL_VERSION = 1
 
@@ -126,21 +127,14 @@ class _Request(_Message, frozen=True, kw_only=True):
     request_id: str
 
 
-class SourceCreate(_Request, frozen=True, tag="source_create", kw_only=True):
+class SourceCreate(_Message, SourceFields, frozen=True, tag="source_create", kw_only=True):
     """Make a webhook source."""
 
+    request_id: str
     slug: str
     verifier_type: str | None = None
     secret: str | None = None
-    skill: str | None = None
-    routes: dict[str, str] | None = None
-    event_type: EventTypeRule | None = None
-    signature: SignatureRule | None = None
-    session_tag: str | None = None
-    priority: Priority | None = None
     generate_secret: bool | None = None
-    timeout_seconds: int | None = None
-    payload: str | tuple[str, ...] | None = None
 
 
 class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
@@ -150,21 +144,14 @@ class SourceList(_Request, frozen=True, tag="source_list", kw_only=True):
     after: str | None = None
 
 
-class SourceUpdate(_Request, frozen=True, tag="source_update", kw_only=True):
+class SourceUpdate(_Message, SourceFields, frozen=True, tag="source_update", kw_only=True):
     """Change what is given of a source, and leave the rest; empty values remove."""
 
+    request_id: str
     source_id: str
     secret: str | None = None
     generate_secret: bool | None = None
     overlap_seconds: int | None = None
-    skill: str | None = None
-    routes: dict[str, str] | None = None
-    event_type: EventTypeRule | None = None
-    signature: SignatureRule | None = None
-    session_tag: str | None = None
-    priority: Priority | None = None
-    timeout_seconds: int | None = None
-    payload: str | tuple[str, ...] | None = None
 
 
 class SourceDelete(_Request, frozen=True, tag="source_delete", kw_only=True):

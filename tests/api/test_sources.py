@@ -52,6 +52,20 @@ async def test_a_source_is_changed_and_deleted(api):
     assert (await api.ask("PATCH", path, json={"skill": "/x"})).status_code == 404
 
 
+async def test_a_note_is_the_same_at_every_door(house, api):
+    """Made over REST, listed over the WebSocket, changed there, shown over REST, and taken back."""
+    made = (await api.ask("POST", "/sources", json=GITHUB | {"note": "for the night shift"})).json()
+    peer = await house.connect()
+    listed = (await peer.ask("source_list"))["data"]
+    await peer.ask("source_update", sourceId=made["id"], note="for everybody")
+    shown = (await api.ask("GET", f"/sources/{made['id']}")).json()
+    emptied = (await api.ask("PATCH", f"/sources/{made['id']}", json={"note": ""})).json()
+
+    assert made["note"] == listed[0]["note"] == "for the night shift"
+    assert shown["note"] == "for everybody"
+    assert "note" not in emptied
+
+
 async def test_a_slug_that_is_taken_is_a_conflict(api):
     """The first source stays."""
     await api.ask("POST", "/sources", json=GITHUB)
@@ -75,7 +89,9 @@ async def test_a_slug_that_is_taken_is_a_conflict(api):
         ({"skill": "x" * 20_000}, "skill"),
         ({"skill": "a\0"}, "NUL"),
         ({"sessionTag": "a b"}, "session tag"),
-        ({"timeoutSeconds": 5}, "$.timeoutSeconds"),
+        ({"timeoutSeconds": 5}, "timeoutSeconds refused, read 5: accepted is 60 to 86400"),
+        ({"timeoutSeconds": 86_401}, "$.timeoutSeconds"),
+        ({"note": "x" * 501}, "$.note"),
     ],
 )
 async def test_a_wrong_field_is_named_and_nothing_made(api, change, why):

@@ -108,7 +108,7 @@ async def test_a_signature_is_changed_and_taken_back(services, alice):
         ({"skill": "x" * 16385}, "skill has"),
         ({"routes": {"push": ""}}, "the route of 'push' is empty"),
         ({"event_type": EventTypeRule(action="a")}, "action alone"),
-        ({"signature": SignatureRule()}, "signature is for type generic"),
+        ({"signature": SignatureRule()}, "signature is for type hmac"),
         ({"session_tag": "a b"}, "a tag is"),
         ({"timeout_seconds": 59, "skill": "/fine"}, "timeoutSeconds refused, read 59"),
         ({"secret": "", "skill": "/fine"}, "the secret is empty"),

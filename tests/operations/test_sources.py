@@ -180,7 +180,8 @@ async def test_an_unsigned_source_is_a_warning_in_the_log(services, alice, caplo
         ({"event_type": EventTypeRule(action="a")}, "action alone"),
         ({"signature": SignatureRule()}, "signature is for type hmac"),
         ({"session_tag": "a b"}, "a tag is"),
-        ({"verifier_type": "none", "secret": None, "priority": Priority.INTERRUPT}, "whoever learns the URL"),
+        ({"note": "one line\nand another"}, "note refused"),
+        ({"note": "a\0"}, "note holds a NUL"),
     ],
 )
 async def test_a_wrong_field_makes_nothing(services, alice, fields, message):

@@ -141,6 +141,17 @@ async def test_an_interrupt_is_in_flight_and_what_it_suspended_below_it(house, p
     assert page.index(" in flight attempt 1") < page.index(" suspended attempt 1")
 
 
+async def test_a_source_shows_its_note_and_what_its_owner_risks(house, person):
+    """A note is text and no markup. A source that anybody may interrupt with says so."""
+    peer = await house.connect()
+    made = {"verifierType": "none", "priority": "interrupt", "skill": "/look", "note": "<b>alerts</b> of the night"}
+    await peer.ask("source_create", slug="alarm", **made)
+    page = await read(person, "/parts/sources")
+
+    assert "<b>alerts</b> of the night" in page, "as text"
+    assert "whoever learns the URL can stop what the session does" in page
+
+
 async def test_sources_crons_and_what_was_refused_are_shown(house, person):
     """With the URL, the zone and the reason."""
     peer = await house.connect(sessionTag="deploys", instanceId="a")

@@ -10,7 +10,7 @@ from clawback import wire
 from clawback.api.answers import Answer, documented
 from clawback.api.asking import Ask
 from clawback.api.requests import Body
-from clawback.operations.source_rules import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
+from clawback.fields import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 
 
 class Account(Answer, frozen=True):

@@ -1,13 +1,16 @@
 """What the API answers, as its description has it: the shapes of successes, and every problem with its status."""
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar, cast
 
+import msgspec
 from litestar import Response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from clawback.fields import fields_of
 from clawback.http.problems import CONTENT_TYPE
 
 PATH = "/api/v1"
@@ -16,6 +19,28 @@ PATH = "/api/v1"
 
 class Answer(Struct, frozen=True, rename="camel", kw_only=True):
     """The base of every shape that is answered. Operations make the values; these describe them, and tests compare."""
+
+
+Shape = TypeVar("Shape", bound=Answer)
+
+
+def showing(declared: type[Struct]) -> Callable[[type[Shape]], type[Shape]]:
+    """Give a shape the declared fields too; each is left out where there is nothing to show."""
+
+    def complete(shape: type[Shape]) -> type[Shape]:
+        shown = [(field.name, field.plain | UnsetType, UNSET) for field in fields_of(declared)]
+        completed = msgspec.defstruct(
+            shape.__name__,
+            shown,
+            bases=(shape,),
+            frozen=True,
+            kw_only=True,
+            module=shape.__module__,
+            namespace={"__doc__": shape.__doc__},
+        )
+        return cast("type[Shape]", completed)
+
+    return complete
 
 
 class Problem(Answer, frozen=True):

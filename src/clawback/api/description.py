@@ -90,7 +90,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shapes() -> list[type[Struct]]:
-    return [shape for base in (Answer, Body) for shape in _subclasses(base)]
+    # By name: one that `showing` has completed takes the place of the one that it was made from, its base.
+    return list({shape.__name__: shape for base in (Answer, Body) for shape in _subclasses(base)}.values())
 
 
 def _subclasses(base: type[Struct]) -> list[type[Struct]]:

@@ -8,32 +8,17 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
 from clawback import wire
-from clawback.api.answers import Answer, created, documented
+from clawback.api.answers import Answer, created, documented, showing
 from clawback.api.asking import Ask
 from clawback.api.requests import After, Body, PageLimit
-from clawback.model import EventTypeRule, Priority, SignatureRule
-from clawback.operations.source_rules import (
-    MAX_OVERLAP_SECONDS,
-    MAX_ROUTES,
-    MAX_SECRET_BYTES,
-    MAX_TIMEOUT_SECONDS,
-    MIN_TIMEOUT_SECONDS,
-    list_types,
-)
+from clawback.fields import SourceFields
+from clawback.model import EventTypeRule, SignatureRule
+from clawback.operations.source_rules import MAX_OVERLAP_SECONDS, MAX_SECRET_BYTES, list_types
 
-Instruction = Annotated[str, Meta(description="A skill such as /review, or a prompt; at most 16 KiB")]
-Routes = Annotated[
-    dict[str, str],
-    Meta(max_length=MAX_ROUTES, description="Event type, or *, to skill or prompt; what matches none is dropped"),
-]
 Tag = Annotated[str, Meta(description="The session whose events these are; empty or (untagged): without a tag")]
 Secret = Annotated[str, Meta(max_length=MAX_SECRET_BYTES, description="What the sender signs with")]
 SetBy = Annotated[str, Meta(description="Whose order it gives: person, or session: and the tag of a session")]
 Type = Annotated[str, Meta(max_length=64, description="A preset, such as github, or hmac, token, basic, query, none")]
-Payload = Annotated[
-    str | tuple[str, ...],
-    Meta(description="Which part of a payload sessions are shown: full (default), compact, or 1 to 50 dotted paths"),
-]
 Slug = Annotated[
     str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$", description="The last part of the URL, and neither . nor ..")
 ]
@@ -47,6 +32,7 @@ class SignaturePlace(SignatureRule, frozen=True, forbid_unknown_fields=True):
     """Of type `generic`: where the signature stands, how it is made and written; a given prefix is mandatory."""
 
 
+@showing(SourceFields)
 class Source(Answer, frozen=True):
     """A source. Its secret is never shown. A disabled one verifies nothing, for the reason that it has then."""
 
@@ -54,13 +40,6 @@ class Source(Answer, frozen=True):
     slug: str | UnsetType = UNSET
     url: Annotated[str, Meta(description="Where its webhooks go")] | UnsetType = UNSET
     type: str | UnsetType = UNSET
-    skill: str | UnsetType = UNSET
-    routes: dict[str, str] | UnsetType = UNSET
-    event_type: EventTypeRule | UnsetType = UNSET
-    session_tag: str | UnsetType = UNSET
-    priority: Priority | UnsetType = UNSET
-    timeout_seconds: int | UnsetType = UNSET
-    payload: str | list[str] | UnsetType = UNSET
     old_secret_until: datetime | UnsetType = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
     set_by: SetBy | UnsetType = UNSET
@@ -75,24 +54,23 @@ class SourceList(Answer, frozen=True):
     items: list[Source]
 
 
-class NewSource(Body, frozen=True):
+class _SourceBody(Body, SourceFields, frozen=True, kw_only=True):
+    """The declared fields. Their own fields are strict here: one that nobody knows is a mistake."""
+
+    event_type: EventTypePlace | None = None
+    signature: SignaturePlace | None = None
+
+
+class NewSource(_SourceBody, frozen=True, kw_only=True):
     """A source to be made; each field as of source_create in docs/protocol.md."""
 
     slug: Slug
     verifier_type: Type
     secret: Secret | None = None
     generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
-    skill: Instruction | None = None
-    routes: Routes | None = None
-    event_type: EventTypePlace | None = None
-    signature: SignaturePlace | None = None
-    session_tag: Tag | None = None
-    priority: Priority | None = None
-    timeout_seconds: Annotated[int, Meta(ge=MIN_TIMEOUT_SECONDS, le=MAX_TIMEOUT_SECONDS)] | None = None
-    payload: Payload | None = None
 
 
-class SourceChange(Body, frozen=True):
+class SourceChange(_SourceBody, frozen=True):
     """What is to be changed; what is left out stays as it is, what is empty goes back to its default."""
 
     secret: Secret | None = None
@@ -100,16 +78,6 @@ class SourceChange(Body, frozen=True):
     overlap_seconds: (
         Annotated[int, Meta(ge=0, le=MAX_OVERLAP_SECONDS, description="How long the old secret is accepted too")] | None
     ) = None
-    skill: Instruction | None = None
-    routes: Routes | None = None
-    event_type: EventTypePlace | None = None
-    signature: SignaturePlace | None = None
-    session_tag: Tag | None = None
-    priority: Priority | None = None
-    timeout_seconds: (
-        Annotated[int, Meta(ge=0, le=MAX_TIMEOUT_SECONDS, description="0: what the profile says")] | None
-    ) = None
-    payload: Payload | None = None
 
 
 EXAMPLE = {

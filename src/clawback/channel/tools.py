@@ -8,20 +8,16 @@ and the check of what Claude sends cannot differ. Most tools are one request to 
 import json
 import re
 import secrets
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from clawback import wire
 from clawback.channel.claude import fence
-from clawback.model import UNTAGGED_NAME, EventTypeRule, Missed, Overlap, Priority, SignatureRule
-
-
-def says(description: str) -> Meta:
-    """Describe a parameter."""
-    return Meta(description=description)
-
+from clawback.fields import SourceFields, fields_of, says
+from clawback.model import UNTAGGED_NAME, Missed, Overlap, Priority
 
 Session = Annotated[
     str | None, says(f"Tag of the session that gets the events, or {UNTAGGED_NAME}; default: this session's own.")
@@ -39,13 +35,17 @@ class Tool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     The base of every tool; subclasses are named like the tool.
 
-    `asks` is the request it makes, `wire_names` the parameters that are called otherwise there. `messaging` tools are
+    `asks` is the request it makes, `wire_names` the parameters that are called otherwise there. One that `changes`
+    something leaves what is not named, a session too, as it is. Parameters that are `brief` are described in full by
+    another tool. `messaging` tools are
     offered only where messages between sessions are allowed; `always_load` keeps Claude Code from deferring a tool.
     What a tool answers that `lists` something, or shows what another may have written, stands in a fence.
     """
 
     asks: ClassVar[type[wire.Request]]
     wire_names: ClassVar[dict[str, str]] = {}
+    changes: ClassVar[bool] = False
+    brief: ClassVar[frozenset[str]] = frozenset()
     read_only: ClassVar[bool] = False
     destructive: ClassVar[bool] = False
     messaging: ClassVar[bool] = False
@@ -55,10 +55,8 @@ class Tool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def request(self, own_tag: str | None) -> wire.Request:
         """Build the request to the server; `own_tag` is this session's. Its `requestId` is set when it is sent."""
         fields = {self.wire_names.get(name, name): getattr(self, name) for name in self.__struct_fields__}
-        if "session" in fields:
-            session = fields.pop("session")
-            named = None if session in {"", UNTAGGED_NAME} else session
-            fields["session_tag"] = own_tag if session is None else named
+        if "session_tag" in fields and fields["session_tag"] is None and not self.changes:
+            fields["session_tag"] = own_tag
         return self.asks(request_id="", **fields)
 
     def requests(self, own_tag: str | None) -> list[wire.Request]:
@@ -69,6 +67,45 @@ class Tool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Say in text what the server answered."""
         text = json.dumps(data, indent=2, ensure_ascii=False)
         return fence.build_list(self.lists, text, secrets.token_hex(8)) if self.lists else text
+
+
+T = TypeVar("T", bound=Tool)
+
+
+def taking(declared: type[Struct], *, briefly: bool = False, **names: str) -> Callable[[type[T]], type[T]]:
+    """
+    Give a tool the declared fields as parameters too.
+
+    `names` are those whose public name is another. A tool that takes them `briefly` says in its description where
+    their words are: a model reads both.
+    """
+
+    def complete(tool: type[T]) -> type[T]:
+        parameters = [
+            (
+                names.get(field.name, field.name),
+                Annotated[field.optional, says("As there." if briefly else field.words)],
+                None,
+            )
+            for field in fields_of(declared)
+            if field.name not in tool.__struct_fields__
+        ]
+        wire_names = tool.wire_names | {public: name for name, public in names.items()}
+        brief = frozenset(name for name, _, _ in parameters) if briefly else frozenset()
+        namespace = {"__doc__": tool.__doc__, "wire_names": wire_names, "brief": brief}
+        completed = msgspec.defstruct(
+            tool.__name__,
+            parameters,
+            bases=(tool,),
+            frozen=True,
+            kw_only=True,
+            forbid_unknown_fields=True,
+            module=__name__,
+            namespace=namespace,
+        )
+        return cast("type[T]", completed)
+
+    return complete
 
 
 class EventAck(Tool, frozen=True):
@@ -215,16 +252,7 @@ class AccountUpdate(Tool, frozen=True):
     timezone: Annotated[str | None, says("IANA name such as Europe/Berlin.")] = None
 
 
-Payload = Annotated[
-    str | tuple[str, ...] | None,
-    says("What is shown of payloads: full (default), compact, or dotted paths such as pull_request.title."),
-]
-EventTypeAt = Annotated[
-    EventTypeRule | None, says("Where the type is: a header or dotted path; action: path of what is appended.")
-]
-Signature = Annotated[SignatureRule | None, says("For type generic; encoding is hex or base64.")]
-
-
+@taking(SourceFields, session_tag="session", event_type="eventType")
 class SourceCreate(Tool, frozen=True):
     """
     Make a webhook source: a URL to which a service sends its events for this or another session.
@@ -233,7 +261,7 @@ class SourceCreate(Tool, frozen=True):
     """
 
     asks = wire.SourceCreate
-    wire_names: ClassVar[dict[str, str]] = {"type": "verifier_type", "eventType": "event_type"}
+    wire_names: ClassVar[dict[str, str]] = {"type": "verifier_type"}
 
     slug: Annotated[str, says("Last part of the URL, such as github.")]
     type: Annotated[
@@ -245,19 +273,6 @@ class SourceCreate(Tool, frozen=True):
     ] = None
     generate_secret: Annotated[bool | None, says("Have a secret made and shown once: better than giving one.")] = None
     secret: Annotated[str | None, says("The service's; it then stands in this conversation.")] = None
-    skill: Annotated[str | None, says("For events that no route names: a skill such as /review, or a prompt.")] = None
-    routes: Annotated[
-        dict[str, str] | None,
-        says('Event type (type, type.action, prefix.*, *) to skill or prompt: {"pull_request": "/review"}.'),
-    ] = None
-    eventType: EventTypeAt = None  # noqa: N815 -- public name, as on the wire
-    signature: Signature = None
-    session: Session = None
-    priority: EventPriority = None
-    timeout_seconds: Annotated[
-        Annotated[int, Meta(ge=60, le=86_400)] | None, says("Time for an event; default: the profile's.")
-    ] = None
-    payload: Payload = None
 
 
 class SourceList(Tool, frozen=True):
@@ -275,12 +290,14 @@ class SourceList(Tool, frozen=True):
         return wire.SourceList(request_id="", limit=PAGE, after=self.after)
 
 
+@taking(SourceFields, briefly=True, session_tag="session", event_type="eventType")
 class SourceUpdate(Tool, frozen=True):
     """Change what is given of a source, from now on. "", {} or 0 removes. Parameters as of source_create."""
 
     asks = wire.SourceUpdate
-    wire_names: ClassVar[dict[str, str]] = {"id": "source_id", "eventType": "event_type"}
+    wire_names: ClassVar[dict[str, str]] = {"id": "source_id"}
     destructive: ClassVar[bool] = True
+    changes: ClassVar[bool] = True
     lists: ClassVar[str] = "source"
 
     id: Annotated[str, says("src_…, from source_list.")]
@@ -288,22 +305,8 @@ class SourceUpdate(Tool, frozen=True):
     secret: Annotated[str | None, says("A new one.")] = None
     overlap_seconds: Annotated[
         Annotated[int, Meta(ge=0, le=604_800)] | None,
-        says("How long the old secret counts too; default 86400; 0 where it leaked."),
+        says("How long the old secret counts; default 86400; 0 if it leaked."),
     ] = None
-    skill: Annotated[str | None, says("For events that no route names.")] = None
-    routes: Annotated[dict[str, str] | None, says("All of them anew.")] = None
-    eventType: Annotated[EventTypeRule | None, says("All of it anew.")] = None  # noqa: N815 -- public name
-    signature: Annotated[SignatureRule | None, says("All of it anew.")] = None
-    session: OtherSession = None
-    priority: Annotated[Priority | None, says("Of its events.")] = None
-    timeout_seconds: Annotated[Annotated[int, Meta(ge=0, le=86_400)] | None, says("Time for an event, from 60.")] = None
-    payload: Annotated[str | tuple[str, ...] | None, says("full, compact, or dotted paths.")] = None
-
-    def request(self, own_tag: str | None) -> wire.Request:  # noqa: ARG002 -- what is not named stays
-        """Build the request, about the session that is named and no other."""
-        names = {name: self.wire_names.get(name, name) for name in self.__struct_fields__ if name != "session"}
-        fields = {wire_name: getattr(self, name) for name, wire_name in names.items()}
-        return wire.SourceUpdate(request_id="", session_tag=self.session, **fields)
 
 
 class SourceDelete(Tool, frozen=True):
@@ -341,6 +344,7 @@ class CronCreate(Tool, frozen=True):
     """
 
     asks = wire.CronCreate
+    wire_names: ClassVar[dict[str, str]] = {"session": "session_tag"}
 
     prompt: Annotated[str, says("What to do each time: a prompt, or a skill such as /review.")]
     schedule: Schedule = None
@@ -595,6 +599,8 @@ def input_schema(tool: type[Tool]) -> dict[str, Any]:
     """
     _, components = msgspec.json.schema_components([tool], ref_template="{name}")
     schema: dict[str, Any] = _inline(components[tool.__name__], components)
+    for name in tool.brief:
+        schema["properties"][name].pop("properties", None)
     return {key: value for key, value in schema.items() if key not in {"description", "additionalProperties"}}
 
 

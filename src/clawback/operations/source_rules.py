@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
+from clawback.fields import MAX_ROUTES, MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
 from clawback.senders.kinds import KNOWN_TYPES
@@ -21,8 +22,6 @@ from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, UNITS, template
 from clawback.senders.verifying import RULED
 from clawback.webhooks.patterns import check_pattern
-
-MAX_ROUTES = 200
 
 MAX_INSTRUCTION_BYTES = 16 * 1024
 """Of a skill or prompt, as UTF-8; all of it goes in front of each event, and into a header of its message."""
@@ -39,10 +38,6 @@ MAX_OVERLAP_SECONDS = 7 * 24 * 3600
 
 MAX_SECRETS = 4
 """Accepted at one time by one source, in overlaps that overlap: each is one more HMAC for each stranger's request."""
-
-MIN_TIMEOUT_SECONDS = 60
-MAX_TIMEOUT_SECONDS = 24 * 3600
-"""Of one event, in seconds: the next one waits that long for a session that never acks."""
 
 MAX_FIELDS = 50
 """Of a payload that is shown in part. They stand in the header of each event, so there is an end to them."""
@@ -214,6 +209,19 @@ def check_instruction(text: str | None, name: str) -> str | None:
     if (size := len(_utf8(text, name))) > MAX_INSTRUCTION_BYTES:
         raise Rejected(f"{name} has {size} bytes: accepted are at most {MAX_INSTRUCTION_BYTES}")
     return text
+
+
+def check_line(text: str, name: str) -> str | None:
+    """
+    Check a line for people; an empty one is none. Its length is bounded where it is declared.
+
+    Raises:
+        Rejected: it has more than one line, or characters that no screen shows.
+    """
+    _utf8(text, name)
+    if (wrong := next((each for each in text if not each.isprintable()), None)) is not None:
+        raise Rejected(f"{name} refused, it holds {_quoted(wrong)}: it is one line of text for people")
+    return text.strip() or None
 
 
 def check_routes(routes: Mapping[str, str] | None, scheme: str = "") -> dict[str, str]:

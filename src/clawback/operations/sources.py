@@ -11,8 +11,7 @@ import msgspec
 from clawback import wire
 from clawback.accounts.vault import Vault
 from clawback.errors import NotFound, Rejected, SecretUnreadable
-from clawback.fabric.subjects import normalise_tag
-from clawback.model import Priority, Refusal, Scheme, Sealed, Source, new_id
+from clawback.model import Refusal, Scheme, Sealed, Source, new_id
 from clawback.operations import source_rules as rules
 from clawback.operations.authors import check_order, choose_author, name_caller
 from clawback.operations.caller import (
@@ -25,6 +24,7 @@ from clawback.operations.caller import (
     page_of,
     webhook_base_url,
 )
+from clawback.operations.source_fields import check_fields, gives_order, write_fields
 
 log = logging.getLogger("clawback.operations")
 
@@ -48,15 +48,8 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
         slug=rules.check_slug(request.slug),
         scheme=scheme,
         created_at=datetime.now(UTC),
-        skill=rules.check_instruction(request.skill, "skill"),
-        routes=rules.check_routes(request.routes, "" if request.event_type else scheme),
-        event_type=rules.check_event_type(request.event_type),
-        signature=rules.check_signature(request.signature, scheme),
-        tag=rules.choose_tag(request, caller.session_tag),
-        priority=request.priority or Priority.NORMAL,
-        timeout_seconds=None if request.timeout_seconds is None else rules.check_timeout(request.timeout_seconds),
-        payload=rules.check_payload(request.payload, scheme),
         set_by=name_caller(caller),
+        **{"tag": caller.session_tag, **check_fields(request, scheme)},
     )
     profile = await find_profile(services, caller)
     there = len(services.registry.list_sources(caller.profile_id))
@@ -146,7 +139,7 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     known = await services.registry.find_source_by_id(caller.profile_id, request.source_id)
     if known is None:
         raise NotFound(f"there is no source {request.source_id[:80]!a}; source_list shows those there are")
-    changes = _changes(request, known)
+    changes = check_fields(request, known.scheme, known)
     generate = bool(request.generate_secret)
     rotated = generate or request.secret is not None
     overlap_s = rules.check_overlap(request.overlap_seconds, rotated=rotated)
@@ -156,12 +149,12 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     if rotated:
         secret = rules.choose_secret(known.scheme, request.secret, generate=generate, random_bytes=os.urandom)
     now = datetime.now(UTC)
-    if _ORDER & changes.keys():
+    if gives_order(changes):
         await check_order(services, caller, known.tag, changes.get("tag", known.tag))
 
     def change(source: Source) -> Source:
         secrets = source.secrets
-        if _ORDER & changes.keys():
+        if gives_order(changes):
             author = choose_author(source.set_by, name_caller(caller), whole=_is_whole(changes, source))
             source = msgspec.structs.replace(source, set_by=author)
         if secret is not None:
@@ -179,36 +172,9 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     return answer | {"secret": secret} if generate else answer
 
 
-_ORDER = frozenset({"skill", "routes", "event_type", "tag", "priority"})
-"""What decides which order a source gives, to whom, and how urgently. All else changes what it reads and accepts."""
-
-
 def _is_whole(changes: dict[str, Any], source: Source) -> bool:
     """Whether these changes bring every order that the source has then."""
     return ("skill" in changes or not source.skill) and ("routes" in changes or not source.routes)
-
-
-def _changes(request: wire.SourceUpdate, source: Source) -> dict[str, Any]:
-    """Check what is given but for the secret; what is empty gives the field back its default."""
-    changes: dict[str, Any] = {}
-    if request.skill is not None:
-        changes["skill"] = rules.check_instruction(request.skill, "skill")
-    if request.routes is not None:
-        own_types = source.event_type if request.event_type is None else request.event_type
-        changes["routes"] = rules.check_routes(request.routes, "" if own_types else source.scheme)
-    if request.event_type is not None:
-        changes["event_type"] = rules.check_event_type(request.event_type)
-    if request.signature is not None:
-        changes["signature"] = rules.check_signature(request.signature, source.scheme)
-    if request.session_tag is not None:
-        changes["tag"] = normalise_tag(request.session_tag)
-    if request.priority is not None:
-        changes["priority"] = request.priority
-    if request.timeout_seconds is not None:
-        changes["timeout_seconds"] = rules.check_timeout(request.timeout_seconds) if request.timeout_seconds else None
-    if request.payload is not None:
-        changes["payload"] = rules.check_payload(request.payload, source.scheme)
-    return changes
 
 
 def _former_secrets(vault: Vault, source: Source, secret: str, now: datetime, until: datetime) -> tuple[Sealed, ...]:
@@ -276,13 +242,7 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         "id": source.id,
         "slug": source.slug,
         "type": source.scheme,
-        "skill": source.skill,
-        "routes": source.routes or None,
-        "eventType": source.event_type,
-        "sessionTag": source.tag,
-        "priority": source.priority,
-        "timeoutSeconds": source.timeout_seconds,
-        "payload": rules.write_payload(source.payload),
+        **write_fields(source),
         "setBy": source.set_by,
         "oldSecretUntil": max(ends, default=None),
         "url": f"{base_url}/{source.slug}",
