@@ -86,6 +86,10 @@ ADDED = [
         wire.EventReplay(request_id="1", event_id="evt_1"),
     ),
     (
+        {"type": "event_discard", "requestId": "1", "states": ["dead"], "path": "/hub", "dryRun": True},
+        wire.EventDiscard(request_id="1", states=("dead",), path="/hub", dry_run=True),
+    ),
+    (
         {"type": "account_update", "requestId": "1", "timeoutSeconds": 60},
         wire.AccountUpdate(request_id="1", timeout_seconds=60),
     ),

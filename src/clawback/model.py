@@ -50,7 +50,7 @@ class Origin(StrEnum):
 
 
 class EventState(StrEnum):
-    """Where an event is on its way; the last five are ends."""
+    """Where an event is on its way; the last six are ends."""
 
     QUEUED = "queued"
     OFFERED = "offered"
@@ -60,6 +60,7 @@ class EventState(StrEnum):
     DEAD = "dead"
     DROPPED = "dropped"
     SKIPPED = "skipped"
+    DISCARDED = "discarded"
 
 
 class Missed(StrEnum):

@@ -199,10 +199,13 @@ class EventNext(_Request, frozen=True, tag="event_next", kw_only=True):
 
 
 class EventList(_Request, frozen=True, tag="event_list", kw_only=True):
-    """List what waits and what is dead, oldest first."""
+    """List what waits and what is dead, oldest first, where the words that are given say what the list says of it."""
 
     states: tuple[str, ...] | None = None
     session_tag: str | None = None
+    source: str | None = None
+    path: str | None = None
+    event_type: str | None = None
     limit: int | None = None
 
 
@@ -219,6 +222,18 @@ class EventReplay(_Request, frozen=True, tag="event_replay", kw_only=True):
     """Store a dead letter again as a new event."""
 
     event_id: str
+
+
+class EventDiscard(_Request, frozen=True, tag="event_discard", kw_only=True):
+    """End what waits or is dead for good: one event by its id, or all for which `event_list` takes the same words."""
+
+    event_id: str | None = None
+    states: tuple[str, ...] | None = None
+    session_tag: str | None = None
+    source: str | None = None
+    path: str | None = None
+    event_type: str | None = None
+    dry_run: bool = False
 
 
 class AccountInfo(_Request, frozen=True, tag="account_info", kw_only=True):
@@ -343,6 +358,7 @@ Request = (
     | EventList
     | EventPayload
     | EventReplay
+    | EventDiscard
     | AccountInfo
     | AccountUpdate
     | TokenCreate

@@ -150,6 +150,9 @@ async def test_every_operation_succeeds_as_described(house, api):
     for event_id, action in zip(others, ("ack", "fail"), strict=False):
         await peer.frame("event", id=event_id)
         await ask("POST", f"/events/{event_id}/{action}", json={})
+    late = await house.publish("late", "nobody")
+    await ask("DELETE", f"/events/{late}", 204)
+    await ask("POST", "/events/discard", json={"states": ["dead"], "dryRun": True})
     await ask("DELETE", "/sessions", params={"sessionTag": "nobody"})
     await ask("POST", "/tokens/rotate", 201, json={})
 

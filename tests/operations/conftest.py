@@ -67,6 +67,7 @@ async def services(fabric, withdrawn, asked):
         refusals=Refusals(fabric),
         errands=None,
         dismiss=presence.dismiss,
+        discards=None,
     )
 
 

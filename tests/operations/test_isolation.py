@@ -55,6 +55,9 @@ VALUES: dict[str, Any] = {
     "payload": "compact",
     "path": "",
     "offset": 0,
+    "after": None,
+    "source": "webhook",
+    "dry_run": False,
 }
 """What a field of a request is given that is no id; a new field needs a value here."""
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
@@ -166,6 +166,26 @@ class Failed(Answer, frozen=True):
     event_id: str
 
 
+class Discarding(Body, frozen=True):
+    """Which events are discarded: those of which the list says all that is said here."""
+
+    states: tuple[Literal["queued", "timed_out", "dead"], ...] | None = None
+    session_tag: Annotated[str | None, Meta(description="Only this session's; (untagged): those without a tag")] = None
+    source: Literal["webhook", "cron", "session"] | None = None
+    path: Annotated[str | None, Meta(description="Of a webhook: a slash and its source's slug")] = None
+    event_type: str | None = None
+    dry_run: Annotated[bool, Meta(description="Only count them")] = False
+
+
+class Discarded(Answer, frozen=True):
+    """What was discarded, or would be."""
+
+    count: int
+    held: Annotated[int, Meta(description="What of them sessions hold; that is left to them")]
+    dry_run: bool
+    job: Annotated[str, Meta(description="It takes longer, and goes on")] | UnsetType = UNSET
+
+
 class Replay(Answer, frozen=True):
     """A new event that was made of a dead letter."""
 
@@ -228,12 +248,25 @@ class EventController(Controller):
             str | None,
             QueryParameter(name="sessionTag", description="Only this session's; (untagged): those without a tag"),
         ] = None,
+        source: Annotated[
+            Literal["webhook", "cron", "session"] | None, QueryParameter(description="Only these")
+        ] = None,
+        path: Annotated[
+            str | None, QueryParameter(description="Only a source's: a slash and its slug, as the list has it")
+        ] = None,
+        event_type: Annotated[str | None, QueryParameter(name="eventType", description="Only this type's")] = None,
         limit: Limit = None,
         cursor: Cursor = None,
     ) -> object:
         """List events that have not ended well, those first that are where they are for the longest time."""
         request = wire.EventList(
-            request_id=NO_ID, states=tuple(states) if states else None, session_tag=session_tag, limit=limit
+            request_id=NO_ID,
+            states=tuple(states) if states else None,
+            session_tag=session_tag,
+            source=source,
+            path=path,
+            event_type=event_type,
+            limit=limit,
         )
         page = await page_events(ask.services, ask.caller, request, cursor)
         return {"items": page.items, "nextCursor": page.cursor}
@@ -371,3 +404,28 @@ class EventController(Controller):
         """Make a new event of a dead letter, at the end of its line; it is no dead letter any more."""
         answer = await ask(wire.EventReplay, event_id=event_id)
         return created(answer, f"/events/{answer['eventId']}")
+
+    @post(
+        "/discard",
+        operation_id="event_discard",
+        summary="Discard events",
+        status_code=200,
+        responses=documented(200, Discarded, {"count": 3, "held": 0, "dryRun": True}, body=True),
+    )
+    async def discard(self, ask: Ask, data: JSONBody[Discarding]) -> object:
+        """
+        End for good what waits or is dead and is meant by all that is said; dryRun counts it first.
+
+        The history says of each by whom it was discarded. What takes long goes on after the answer.
+        """
+        return await ask.body(wire.EventDiscard, data)
+
+    @delete(
+        "/{event_id:str}",
+        operation_id="event_discard_one",
+        summary="Discard an event",
+        responses=documented(204, None, None, 404, 409),
+    )
+    async def discard_one(self, ask: Ask, event_id: FromPath[str]) -> None:
+        """End for good an event that waits or is dead. What a session holds is acked or deferred instead."""
+        await ask(wire.EventDiscard, event_id=event_id)

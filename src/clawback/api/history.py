@@ -71,8 +71,8 @@ class HistoryController(Controller):
         self,
         ask: Ask,
         states: Annotated[
-            list[Literal["acked", "timed_out", "dead", "dropped", "skipped"]] | None,
-            QueryParameter(name="state", description="Only these; acked, timed_out and dead where it is left out"),
+            list[Literal["acked", "timed_out", "dead", "dropped", "skipped", "discarded"]] | None,
+            QueryParameter(name="state", description="Only these; all but dropped and skipped where it is left out"),
         ] = None,
         limit: Limit = None,
         cursor: Cursor = None,

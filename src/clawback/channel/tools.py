@@ -232,7 +232,7 @@ class EventHistory(Tool, frozen=True):
 
     limit: Annotated[Annotated[int, Meta(ge=1, le=100)] | None, says("Default 20.")] = None
     states: Annotated[
-        tuple[str, ...] | None, says("Of acked, timed_out, dead, dropped, skipped; default: the first three.")
+        tuple[str, ...] | None, says("Of acked, timed_out, dead, discarded, dropped, skipped; default: first four.")
     ] = None
 
 

@@ -26,6 +26,7 @@ from clawback.operations.event_payload import read_payload
 from clawback.operations.events import (
     ack_event,
     defer_event,
+    discard_events,
     extend_event,
     fail_event,
     list_events,
@@ -58,6 +59,7 @@ OPERATIONS: dict[type[wire.Request | wire.Ack], Operation] = {
     wire.EventList: list_events,
     wire.EventPayload: read_payload,
     wire.EventReplay: replay_event,
+    wire.EventDiscard: discard_events,
     wire.AccountInfo: account_info,
     wire.AccountUpdate: update_account,
     wire.TokenCreate: create_token,

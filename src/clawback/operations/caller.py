@@ -11,6 +11,7 @@ from clawback.accounts.tokens import Tokens
 from clawback.accounts.vault import Vault
 from clawback.errors import Rejected, Unauthorized
 from clawback.model import Address, Cron, Priority, Profile
+from clawback.store.discards import Discarded, Job, Words
 from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.inventory import Inventory
@@ -98,6 +99,16 @@ class Errands(Protocol):
         """Show the active event of a session."""
 
 
+class Discarder(Protocol):
+    """What the operations need to end what waits or is dead for good; sessions/discarding.py has it."""
+
+    async def count(self, profile_id: str, words: Words) -> Discarded:
+        """Count what would be discarded."""
+
+    async def discard(self, profile_id: str, job: Job) -> Discarded:
+        """Discard it; where that takes long, whichever server is there goes on."""
+
+
 class Quotas(Struct, frozen=True):
     """How many of each kind a profile may have; 0 is no bound. The settings have the same names."""
 
@@ -114,7 +125,8 @@ class Services(Struct, frozen=True):
     move what waits of a deleted source to the dead letters (profile id, source id) and names the job where that takes
     longer than a moment, `take_over` makes a connection, by its id,
     the active one of its session, `ask_session` asks a connection by its id about an event that its session holds,
-    `errands` has it done for who asks over no connection, `dismiss` closes a connection.
+    `errands` has it done for who asks over no connection, `dismiss` closes a connection, `discards` ends what waits or
+    is dead for good.
     """
 
     registry: Registry
@@ -133,6 +145,7 @@ class Services(Struct, frozen=True):
     refusals: Refusals
     errands: Errands
     dismiss: Callable[[Entry], Awaitable[None]]
+    discards: Discarder
     quotas: Quotas = Quotas()
 
 

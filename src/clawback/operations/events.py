@@ -8,14 +8,18 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from clawback import wire
 from clawback.errors import BadPayload, Conflict, NotFound, Rejected
 from clawback.fabric.jetstream import Stored
 from clawback.fabric.subjects import is_id, normalise_tag
-from clawback.model import Address, EventState, HistoryRecord, Priority
+from clawback.model import Address, EventState, HistoryRecord, Origin, Priority
+from clawback.operations.authors import name_caller
 from clawback.operations.caller import Caller, Services
 from clawback.operations.cursors import Page, read_cursor, write_cursor
 from clawback.operations.history import MAX_LIMIT, answer_record, check_limit
+from clawback.store.discards import DISCARDABLE, HELD, Job, Words
 from clawback.store.events import decode_event
 from clawback.store.inventory import LISTED, START, Found, Item, Position
 
@@ -165,10 +169,12 @@ async def page_events(services: Services, caller: Caller, request: wire.EventLis
         Rejected: the limit, a state, the tag or the cursor is none.
         Unavailable: NATS does not answer.
     """
-    limit, states = check_limit(request.limit), _check_states(request.states)
-    at = None if request.session_tag is None else Address(caller.profile_id, normalise_tag(request.session_tag))
+    limit, states = check_limit(request.limit), _check_states(request.states, LISTED)
+    words = _read_words(caller, request, states)
     seen = START if cursor is None else Position(*read_cursor(CURSOR, len(START), cursor))
-    items = await services.inventory.oldest(caller.profile_id, limit=limit + 1, states=states, at=at, seen=seen)
+    items = await services.inventory.oldest(
+        caller.profile_id, limit=limit + 1, states=states, at=words.at, seen=seen, wanted=words.mean
+    )
     shown = items[:limit]
     following = write_cursor(CURSOR, *seen.after(shown)) if len(items) > limit else None
     return Page([_answer(item) for item in shown], following)
@@ -297,6 +303,45 @@ async def replay_event(services: Services, caller: Caller, request: wire.EventRe
     return {"eventId": new_id, "replay": request.event_id}
 
 
+async def discard_events(services: Services, caller: Caller, request: wire.EventDiscard) -> dict[str, Any]:
+    """
+    End what waits or is dead for good: one event by its id, or all that the words of `event_list` mean.
+
+    `dryRun` only counts. What a session holds is left to it. The history says of each by whom it was discarded.
+
+    Raises:
+        Rejected: it names nothing, or an id and words too, or a state in which nothing is discarded.
+        NotFound: there is no such event.
+        Conflict: a session holds the event.
+        Unavailable: not known to be done; again does no harm.
+    """
+    given = (request.states, request.session_tag, request.source, request.path, request.event_type)
+    has_words = any(word is not None for word in given)
+    if (request.event_id is None) != has_words:
+        raise Rejected(
+            "event_discard takes eventId, or words that say which events: states, sessionTag, source, path, eventType;"
+            " with dryRun it only counts them"
+        )
+    states = _check_states(request.states, DISCARDABLE)
+    words = msgspec.structs.replace(
+        _read_words(caller, request, states), event_id=request.event_id, before=datetime.now(UTC)
+    )
+    if request.event_id is not None:
+        state, _ = await _look_up(services, caller, request.event_id)
+        if state in HELD:
+            raise Conflict(f"event {request.event_id} is {state}: what a session holds is acked or deferred there")
+        if state not in DISCARDABLE:
+            raise Conflict(f"event {request.event_id} has ended: it is {state}")
+    if request.dry_run:
+        found = await services.discards.count(caller.profile_id, words)
+        return {"count": found.count, "held": found.held, "dryRun": True}
+    by = name_caller(caller)
+    done = await services.discards.discard(caller.profile_id, Job(words, f"by {by}"))
+    log.info("discarded", extra={"action": "discarded", "profile": caller.profile_id, "by": by, "count": done.count})
+    answer = {"count": done.count, "held": done.held, "dryRun": False}
+    return answer if done.job is None else answer | {"job": done.job}
+
+
 def derive_replay_id(key: bytes, dead: Stored) -> str:
     """Name the replay of a dead letter: asked for twice, it is the same event."""
     digest = hmac.digest(key, f"replay\0{dead.subject}\0{dead.sequence}".encode(), "sha256")
@@ -308,16 +353,23 @@ def _check_seconds(name: str, seconds: int, least: int, most: int) -> None:
         raise Rejected(f"{name} refused, read {seconds}: accepted is {least} to {most}")
 
 
-def _check_states(states: Sequence[str] | None) -> Collection[EventState]:
+def _check_states(states: Sequence[str] | None, accepted: Collection[EventState]) -> frozenset[EventState]:
     if not states:
-        return LISTED
+        return frozenset(accepted)
     for state in states:
-        if state not in LISTED:
+        if state not in accepted:
             raise Rejected(
-                f"state refused, read {ascii(state)[:80]}: accepted are {', '.join(LISTED)};"
-                " event_history has what ended"
+                f"state refused, read {ascii(state)[:80]}: accepted are"
+                f" {', '.join(each for each in LISTED if each in accepted)}; event_history has what ended"
             )
     return frozenset(EventState(state) for state in states)
+
+
+def _read_words(caller: Caller, request: wire.EventList | wire.EventDiscard, states: frozenset[EventState]) -> Words:
+    at = None if request.session_tag is None else Address(caller.profile_id, normalise_tag(request.session_tag))
+    if request.source is not None and request.source not in tuple(Origin):
+        raise Rejected(f"source refused, read {ascii(request.source)[:80]}: accepted are {', '.join(Origin)}")
+    return Words(states, at, source=request.source, path=request.path, event_type=request.event_type)
 
 
 def _answer(item: Item) -> dict[str, Any]:

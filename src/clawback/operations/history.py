@@ -16,13 +16,20 @@ MAX_LIMIT = 100
 CURSOR = "history"
 """The name of this list in its cursors."""
 
-RECORDED = (EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD, EventState.DROPPED, EventState.SKIPPED)
+RECORDED = (
+    EventState.ACKED,
+    EventState.TIMED_OUT,
+    EventState.DEAD,
+    EventState.DROPPED,
+    EventState.SKIPPED,
+    EventState.DISCARDED,
+)
 """The ends. Where an event that has not ended stands is in the streams and not in the history."""
 
 
 async def event_history(services: Services, caller: Caller, request: wire.EventHistory) -> list[dict[str, Any]]:
     """
-    List the profile's events that ended; acked, timed out and dead ones where no states are named.
+    List the profile's events that ended; what was never in a line only where its state is named.
 
     Raises:
         Rejected: the limit or a state is none.

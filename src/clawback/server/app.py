@@ -51,6 +51,7 @@ from clawback.server.request_log import RequestLog
 from clawback.server.scrape import Scrape, build_metrics
 from clawback.server.site import build_site
 from clawback.server.welcome import find_container, next_steps
+from clawback.sessions.discarding import Discards
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.ending import Ending, Finisher, settle_kept_acks
 from clawback.sessions.errands import Errands
@@ -67,7 +68,7 @@ from clawback.store.github_accounts import GithubAccounts
 from clawback.store.history import History
 from clawback.store.inventory import Inventory
 from clawback.store.last_seen import LastSeen
-from clawback.store.later import WITHDRAWAL, Relay
+from clawback.store.later import DISCARD, WITHDRAWAL, Relay
 from clawback.store.leases import Leases
 from clawback.store.ledger import Ledger
 from clawback.store.lines import Lines
@@ -215,7 +216,12 @@ async def open_application(
         errands = await _opened(
             Errands(fabric, presence, Leases(fabric), stacks, served=bridge.serving, dispatcher=dispatcher)
         )
-        withdrawals = Withdrawals(lines, events, history, ask=errands.withdraw, delete=registry.delete_source)
+        withdrawals, discards = (
+            Withdrawals(lines, events, history, ask=errands.withdraw, delete=registry.delete_source),
+            Discards(
+                fabric, await _open_inventory(auth, fabric, shards, closing), events, history, ask=errands.withdraw
+            ),
+        )
         services = Services(
             registry,
             tokens,
@@ -227,12 +233,13 @@ async def open_application(
             messages,
             presence.take_over,
             events,
-            await _open_inventory(auth, fabric, shards, closing),
+            discards.inventory,
             crons,
             bridge.ask,
             refusals,
             errands,
             presence.dismiss,
+            discards,
             Quotas(settings.max_crons, settings.max_sources, settings.max_tokens),
         )
         registry.on_token_revoked(bridge.revoke)
@@ -249,7 +256,9 @@ async def open_application(
             limits=Limits(body_bytes=settings.max_body_bytes, held_bytes=settings.max_held_bytes),
             public_url=settings.public_url,
         )
-        relay = await _open_relay(fabric, events, crons, Finisher(Ending(lines, events, history), stacks), withdrawals)
+        relay = await _open_relay(
+            fabric, events, crons, Finisher(Ending(lines, events, history), stacks), withdrawals, discards
+        )
         background |= {
             _keep_running("read the ledger", ledger.keep_reading([subjects.event_stream(k) for k in range(shards)])),
             _keep_running("pack the ledger", ledger.keep_packing()),
@@ -372,13 +381,14 @@ async def _open_vault(settings: ServerSettings, registry: Registry) -> Vault:
 
 
 async def _open_relay(
-    fabric: Fabric, events: EventStore, crons: Crons, finisher: Finisher, withdrawals: Withdrawals
+    fabric: Fabric, events: EventStore, crons: Crons, finisher: Finisher, withdrawals: Withdrawals, discards: Discards
 ) -> Relay:
     relay = Relay(fabric, crons.aside)
     relay.on_due(DEFERRED, events.take_back)
-    relay.on_due(PROMISED_REPLAY, events.finish_replay)
+    relay.on_due(PROMISED_REPLAY, discards.finish)
     relay.on_due(PROMISED_END, finisher.finish)
     relay.on_due(WITHDRAWAL, withdrawals.carry_on)
+    relay.on_due(DISCARD, discards.carry_on)
     relay.on_due(CRON, crons.fire)
     await relay.open()
     await crons.open()

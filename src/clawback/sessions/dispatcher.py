@@ -40,7 +40,7 @@ from clawback.sessions import lane as rules
 from clawback.sessions.attempts import Attempts
 from clawback.sessions.ending import Ending, end_record
 from clawback.sessions.showing import show_event
-from clawback.sessions.withdrawal import Withdraw, withdraw_page
+from clawback.sessions.withdrawal import Discard, Withdraw, withdraw_page
 from clawback.store.events import EVENT_HEADER, EventStore, decode_event, turn_of
 from clawback.store.history import History
 from clawback.store.lines import IN_PROGRESS_SECONDS, Lines, Pulled, is_in_line
@@ -75,9 +75,9 @@ T = TypeVar("T")
 
 
 class _Chore:
-    """Something to be done between two inputs of the lane: what waits of a maker is withdrawn, from `first` on."""
+    """Something to be done between two inputs of the lane: what waits is ended, of the stream from `first` on."""
 
-    def __init__(self, wanted: Withdraw) -> None:
+    def __init__(self, wanted: Withdraw | Discard) -> None:
         self.wanted = wanted
         self.first = 1
         self.until = time.monotonic() + CHORE_SECONDS
@@ -202,9 +202,9 @@ class Dispatcher:
             return False
         return True
 
-    async def withdraw(self, wanted: Withdraw) -> bool:
+    async def withdraw(self, wanted: Withdraw | Discard) -> bool:
         """
-        End what waits of a maker in the session's lines and is not held, for a while; whether nothing was left.
+        End what waits in the session's lines and is not held, for a while; whether nothing was left.
 
         Raises:
             Unavailable: the session ended or moved first.
@@ -217,7 +217,7 @@ class Dispatcher:
         finally:
             self._chores.discard(chore)
 
-    async def visit(self, request: wire.HeldEventRequest | wire.Ack | Withdraw) -> bool:
+    async def visit(self, request: wire.HeldEventRequest | wire.Ack | Withdraw | Discard) -> bool:
         """
         Do one such thing for a session that nobody is connected for; call instead of `run`, holding its lease.
 
@@ -225,7 +225,7 @@ class Dispatcher:
             Unavailable: NATS did not answer when it was time to stop.
         """
         await self._restore(frozenset())
-        asked = self.withdraw(request) if isinstance(request, Withdraw) else self.carry_out(request)
+        asked = self.withdraw(request) if isinstance(request, Withdraw | Discard) else self.carry_out(request)
         done = asyncio.create_task(asked, name="what a visitor asks")
         try:
             # Not started, so the lane does as it is told and delivers nothing.
@@ -457,12 +457,16 @@ class Dispatcher:
         """End a page of what is to be withdrawn, and go on with it after what else has happened."""
         await self._insist(self._tenure.check)
         wanted, held = chore.wanted, {each.sequence for each in self._lane.stack}
-        page = await self._insist(lambda: self._lines.page_of(self._address, wanted.maker, first=chore.first))
+        if isinstance(wanted, Discard):
+            page = await self._insist(lambda: self._lines.read_some(self._address, wanted.sequences, first=chore.first))
+        else:
+            page = await self._insist(lambda: self._lines.page_of(self._address, wanted.maker, first=chore.first))
         waiting = [stored for stored in page if stored.sequence not in held and is_in_line(stored.subject)]
         await withdraw_page(
             self._address,
             waiting,
             wanted.reason,
+            state=EventState.DISCARDED if isinstance(wanted, Discard) else EventState.DEAD,
             lines=self._lines,
             events=self._events,
             ending=self._ending,

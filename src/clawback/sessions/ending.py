@@ -1,5 +1,5 @@
 """
-How an event ends: by an ack, as a dead letter, or back in its line. One way, whoever ends it, and each turn ends once.
+How an event ends: by an ack, as a dead letter, discarded, or back in its line. One way, and each turn ends once.
 
     decide → make the dead letter, or the copy in the line → ledger → out of its stream
 
@@ -87,7 +87,7 @@ class Ending:
                 await self._insist(lambda: self._lines.acknowledge(address, held.sequence, pulled))
                 return None
         decided = await self._insist(lambda: self._history.decide(address, wanted, turn))
-        if decided.state is not EventState.ACKED:
+        if decided.state not in (EventState.ACKED, EventState.DISCARDED):
             stored = stored or await self._read(address, held)
             if stored is None:
                 return decided

@@ -26,7 +26,7 @@ from clawback.model import Address, encode_json, random_id
 from clawback.sessions.dispatcher import Client, Dispatcher
 from clawback.sessions.presence import Presence
 from clawback.sessions.showing import show_event
-from clawback.sessions.withdrawal import Withdraw
+from clawback.sessions.withdrawal import Discard, Withdraw
 from clawback.store.events import decode_event
 from clawback.store.leases import Leases
 from clawback.store.stacks import Stacks
@@ -48,7 +48,7 @@ class _Errand(Struct, frozen=True):
     """What one server has another do for the session of an address."""
 
     address: Address
-    request: wire.HeldEventRequest | wire.Ack | Withdraw
+    request: wire.HeldEventRequest | wire.Ack | Withdraw | Discard
 
 
 class _Receipt(Struct, frozen=True):
@@ -142,9 +142,9 @@ class Errands:
             await asyncio.sleep(RETRY_SECONDS)
         return False
 
-    async def withdraw(self, address: Address, wanted: Withdraw) -> bool:
+    async def withdraw(self, address: Address, wanted: Withdraw | Discard) -> bool:
         """
-        Have whoever serves a session end what waits there of a maker, for a while; whether nothing is left.
+        Have whoever serves a session end some of what waits there, for a while; whether nothing is left.
 
         Raises:
             Unavailable: not known to be done; doing it again does no harm.
@@ -215,7 +215,7 @@ class Errands:
             return "elsewhere"
         try:
             async with asyncio.timeout(SERVE_SECONDS):
-                if isinstance(errand.request, Withdraw):
+                if isinstance(errand.request, Withdraw | Discard):
                     return "done" if await dispatcher.withdraw(errand.request) else "not_held"
                 return "done" if await dispatcher.carry_out(errand.request) else "not_held"
         except (TimeoutError, Unavailable):

@@ -51,11 +51,19 @@ class Withdraw(Struct, frozen=True, tag_field="type", tag="withdraw"):
     reason: str
 
 
+class Discard(Struct, frozen=True, tag_field="type", tag="discard"):
+    """What the holder of a session is asked: to end for good what waits there at these places of its stream."""
+
+    sequences: tuple[int, ...]
+    reason: str
+
+
 async def withdraw_page(
     address: Address,
     page: list[Stored],
     reason: str,
     *,
+    state: EventState = EventState.DEAD,
     lines: Lines,
     events: EventStore,
     ending: Ending,
@@ -63,7 +71,7 @@ async def withdraw_page(
     traces: "Traces | None" = None,
 ) -> None:
     """
-    End some events that wait at an address as dead letters; only for whoever serves it, who gives none of them out.
+    End some events that wait at an address in a state; only for whoever serves it, who gives none of them out.
 
     Raises:
         Unavailable: not all have ended; doing it again does no harm.
@@ -79,8 +87,8 @@ async def withdraw_page(
             await insist(lambda: lines.acknowledge(address, stored.sequence, None))
             return
         waited = Held(event.id, stored.sequence, priority, event.attempts)
-        record = end_record(event, waited, EventState.DEAD, tag=address.tag, reason=reason)
-        with ending_span(traces, stream, address, event, waited, EventState.DEAD):
+        record = end_record(event, waited, state, tag=address.tag, reason=reason)
+        with ending_span(traces, stream, address, event, waited, state):
             decided = await ending.end(
                 address, event, waited, record, turn=turn_of(stored.headers, event), stored=stored
             )
@@ -93,6 +101,27 @@ async def withdraw_page(
         for failure in failures:
             if failure is not None:
                 raise failure
+
+
+async def end_deferred(
+    address: Address, stored: Stored, state: EventState, reason: str, *, events: EventStore, history: History
+) -> None:
+    """
+    End an event that waits out of line, as a dead letter or discarded.
+
+    Raises:
+        BadPayload: it is none.
+        Unavailable: not known to have ended; doing it again does no harm.
+    """
+    event, body = decode_event(stored.headers, stored.data)
+    turn = turn_of(stored.headers, event)
+    waited = Held(event.id, 0, event.priority, event.attempts)
+    decided = await history.decide(address, end_record(event, waited, state, tag=address.tag, reason=reason), turn)
+    if decided.state is EventState.DEAD:
+        await events.bury(address, event, body, reason=decided.reason or reason)
+    if decided.state is state:
+        metrics.ENDED.labels(address.profile_id, state.value).inc()
+    await events.end_put_back(address, event.id, turn)
 
 
 class Withdrawals:
@@ -159,17 +188,13 @@ class Withdrawals:
         async for address, stored in self._events.deferred(profile_id):
             if maker_of_deferred(stored) == maker:
                 with contextlib.suppress(BadPayload):  # the relay drops it when it is due
-                    await self._withdraw_deferred(address, stored)
+                    await end_deferred(
+                        address,
+                        stored,
+                        EventState.DEAD,
+                        SOURCE_DELETED,
+                        events=self._events,
+                        history=self._history,
+                    )
         # What comes due at this moment is in its line in the next.
         return not await self._events.is_coming_back(profile_id, maker)
-
-    async def _withdraw_deferred(self, address: Address, stored: Stored) -> None:
-        event, body = decode_event(stored.headers, stored.data)
-        turn = turn_of(stored.headers, event)
-        waited = Held(event.id, 0, event.priority, event.attempts)
-        wanted = end_record(event, waited, EventState.DEAD, tag=address.tag, reason=SOURCE_DELETED)
-        decided = await self._history.decide(address, wanted, turn)
-        if decided.state is EventState.DEAD:
-            await self._events.bury(address, event, body, reason=SOURCE_DELETED)
-            metrics.ENDED.labels(address.profile_id, EventState.DEAD.value).inc()
-        await self._events.end_put_back(address, event.id, turn)

@@ -79,6 +79,9 @@ PROMISED_REPLAY = "replay"
 REPLAY_ID_HEADER = "Clawback-Replay-Id"
 """The id of the event that a replay makes."""
 
+DISCARDED_BY_HEADER = "Clawback-Discarded-By"
+"""Who has it discarded instead: a dead letter is promised to one of them, so it is never both."""
+
 PROMISE_DELAY = timedelta(seconds=10)
 """Whoever promised something is done with it by then, or was killed."""
 
@@ -404,15 +407,15 @@ class EventStore:
         """
         await disarm(self._fabric, DEFERRED, profile_id, event_id)
 
-    async def is_coming_back(self, profile_id: str, maker: str) -> bool:
+    async def is_coming_back(self, profile_id: str, maker: str | None = None) -> bool:
         """
-        Tell whether a deferred event of a maker is on its way into its line.
+        Tell whether a deferred event, of a maker where given, is on its way into its line.
 
         Raises:
             Unavailable: NATS did not answer.
         """
         async for stored in self._fabric.walk(LATER_STREAM, subjects.due_filter(DEFERRED, profile_id)):
-            if maker_of_deferred(stored) == maker:
+            if maker in (None, maker_of_deferred(stored)):
                 return True
         return False
 
@@ -523,12 +526,20 @@ class EventStore:
 
         Raises:
             BadPayload: the dead letter is no event, and stays.
+            Conflict: it is being discarded, or is no dead letter any more.
             QueueFull: its line holds as many events of its maker as it may; the dead letter stays.
             Unavailable: not known to be done; again, with the same id, does no harm.
         """
         address, _, event_id = subjects.parse_dead_subject(dead.subject)
         event = decode_event_header(dead.headers)
-        since = await self._promise_replay(address.profile_id, event_id, new_id, now)
+        ticket = {REPLAY_ID_HEADER: new_id, SINCE_HEADER: now.isoformat()}
+        promised = await self._promise(address.profile_id, event_id, ticket, now)
+        if DISCARDED_BY_HEADER in promised:
+            raise Conflict(f"{event_id} is being discarded, so it is not replayed")
+        if await self._fabric.get(DEAD_STREAM, sequence=dead.sequence) is None:
+            await disarm(self._fabric, PROMISED_REPLAY, address.profile_id, event_id)
+            raise Conflict(f"{event_id} was replayed or discarded at this moment")
+        since = _since(promised)
         again = msgspec.structs.replace(event, id=new_id, replay=event.id, created_at=now, attempts=0, traceparent=None)
         line = self._replay_line(address, again)
         if not await self._came_back(address, new_id, line, first=1, since=since):
@@ -540,8 +551,7 @@ class EventStore:
                 ) as span:
                     again = msgspec.structs.replace(again, traceparent=span.traceparent)
                     await self._publish_replay(line, again, dead)
-        await self._fabric.delete(DEAD_STREAM, dead.sequence)
-        await disarm(self._fabric, PROMISED_REPLAY, address.profile_id, event_id)
+        await self.remove_dead(address.profile_id, event_id, dead.sequence)
 
     async def finish_replay(self, due: Due) -> None:
         """
@@ -557,22 +567,47 @@ class EventStore:
             raise BadPayload("it does not say which event the replay makes")
         dead = await self.find_dead(due.profile_id, due.name)
         if dead is not None:
-            await self.replay(dead, new_id, datetime.now(UTC))
+            with contextlib.suppress(Conflict):  # somebody else was quicker
+                await self.replay(dead, new_id, datetime.now(UTC))
 
-    async def _promise_replay(self, profile_id: str, event_id: str, new_id: str, now: datetime) -> datetime:
-        """Have a replay finished by whichever server is there; says when that was promised first."""
-        for subject in (
-            subjects.later_subject(PROMISED_REPLAY, profile_id, event_id),
-            subjects.due_subject(PROMISED_REPLAY, profile_id, event_id),
-        ):
-            if (promised := await self._fabric.get(LATER_STREAM, subject=subject)) is not None:
-                return _since(promised.headers)
-        ticket = {REPLAY_ID_HEADER: new_id, SINCE_HEADER: now.isoformat()}
-        with contextlib.suppress(Conflict):  # somebody replays it at this moment
-            await arm(
-                self._fabric, PROMISED_REPLAY, profile_id, event_id, now + PROMISE_DELAY, b"", ticket, replace=False
-            )
-        return now
+    async def promise_discard(self, profile_id: str, event_id: str, by: str) -> bool:
+        """
+        Have whichever server is there discard a dead letter in a moment; False where it is being replayed.
+
+        Raises:
+            Unavailable: not known to be promised; doing it again does no harm.
+        """
+        ticket = {DISCARDED_BY_HEADER: by}
+        if DISCARDED_BY_HEADER not in await self._promise(profile_id, event_id, ticket, datetime.now(UTC)):
+            return False
+        if await self.find_dead(profile_id, event_id) is None:
+            await disarm(self._fabric, PROMISED_REPLAY, profile_id, event_id)
+            return False
+        return True
+
+    async def remove_dead(self, profile_id: str, event_id: str, sequence: int) -> None:
+        """
+        Remove a dead letter, and the promise of what has become of it.
+
+        Raises:
+            Unavailable: not known to be removed; doing it again does no harm.
+        """
+        await self._fabric.delete(DEAD_STREAM, sequence)
+        await disarm(self._fabric, PROMISED_REPLAY, profile_id, event_id)
+
+    async def _promise(
+        self, profile_id: str, event_id: str, ticket: dict[str, str], now: datetime
+    ) -> Mapping[str, str]:
+        """Have a dead letter seen to by whichever server is there; returns what was promised first."""
+        places = [of(PROMISED_REPLAY, profile_id, event_id) for of in (subjects.later_subject, subjects.due_subject)]
+        while True:
+            for subject in places:
+                if (promised := await self._fabric.get(LATER_STREAM, subject=subject)) is not None:
+                    return promised.headers
+            with contextlib.suppress(Conflict):  # somebody promised something at this moment
+                at = now + PROMISE_DELAY
+                await arm(self._fabric, PROMISED_REPLAY, profile_id, event_id, at, b"", ticket, replace=False)
+                return ticket
 
     def _replay_line(self, address: Address, again: Event) -> str:
         shard = subjects.shard_of(address.profile_id, self._shard_count)

@@ -22,7 +22,7 @@ _STREAM = "HIST"
 PAGE_BYTES = 1024 * 1024
 """What a read of records has in memory beside them: older versions cut no summary, and some have a megabyte."""
 
-FINISHED = frozenset({EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD})
+FINISHED = frozenset({EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD, EventState.DISCARDED})
 """What `event_history` shows where nothing else is asked for."""
 
 _NEVER_QUEUED = frozenset({EventState.DROPPED, EventState.SKIPPED})

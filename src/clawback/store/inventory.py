@@ -7,7 +7,7 @@ It is read from the streams themselves, so it is never out of date and costs not
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Container, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Container, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from heapq import merge
@@ -123,11 +123,12 @@ class Inventory:
         states: Collection[EventState] = LISTED,
         at: Address | None = None,
         seen: Position = START,
+        wanted: Callable[[Item], bool] = lambda _: True,
     ) -> list[Item]:
         """
         List a profile's items in one of `states`, those that are where they are for the longest time first.
 
-        `at` narrows it to one address, `seen` leaves out what a reader has seen.
+        `at` narrows it to one address, `wanted` further, `seen` leaves out what a reader has seen.
 
         Raises:
             Unavailable: NATS did not answer.
@@ -142,7 +143,7 @@ class Inventory:
             taken: list[Item] = []
             async with aclosing(items):
                 async for item in items:
-                    if item.state in states:
+                    if item.state in states and wanted(item):
                         taken.append(item)
                     if len(taken) == limit:
                         break
@@ -190,6 +191,16 @@ class Inventory:
             Unavailable: NATS did not answer.
         """
         return await self._stacks.used_tags(profile_id)
+
+    async def find_dead(self, profile_id: str, event_id: str) -> Item | None:
+        """
+        Find a dead letter of a profile; `event_id` may be anybody's text.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        dead = await self._events.find_dead(profile_id, event_id)
+        return None if dead is None else _dead_item(dead)
 
     async def find(self, profile_id: str, event_id: str) -> Found | None:
         """

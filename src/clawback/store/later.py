@@ -31,6 +31,9 @@ STREAM = "LATER"
 WITHDRAWAL = "withdraw"
 """What jobs are called that withdraw what waits of a deleted source."""
 
+DISCARD = "discard"
+"""What jobs are called that discard what waits or is dead."""
+
 CONSUMER = "relay"
 """One for all servers: each message that is due goes to one of them."""
 

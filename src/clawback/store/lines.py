@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -179,6 +179,23 @@ class Lines:
         last = min((page[-1].sequence for page in pages if page), default=0)
         known = (stored for page in pages for stored in page if stored.sequence <= last)
         return sorted(known, key=lambda stored: stored.sequence)
+
+    async def read_some(self, address: Address, sequences: Collection[int], *, first: int) -> list[Stored]:
+        """
+        Read the first few events of an address at some places of its stream, from `first` on; none where none is left.
+
+        Raises:
+            Unavailable: NATS did not answer.
+        """
+        found: list[Stored] = []
+        for sequence in sorted(each for each in sequences if each >= first):
+            stored = await self.read(address, sequence)
+            waits = None if stored is None else _parse_event_subject(stored.subject)
+            if stored is not None and waits is not None and waits.address == address:
+                found.append(stored)
+            if len(found) >= PAGE_EVENTS or sum(len(each.data) for each in found) > PAGE_BYTES:
+                break
+        return found
 
     async def stored_of(self, profile_id: str, maker: str) -> AsyncIterator[list[Stored]]:
         """

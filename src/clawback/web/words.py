@@ -22,6 +22,7 @@ STATES = {
     "dead": "dead letter",
     "dropped": "dropped",
     "skipped": "skipped",
+    "discarded": "discarded",
 }
 
 REASONS = {
