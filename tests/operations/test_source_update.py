@@ -137,7 +137,7 @@ async def test_an_unsigned_source_that_interrupts_is_warned_of(services, alice):
     back = await update(services, alice, made, priority=Priority.PRIORITY)
 
     assert (at_once["priority"], changed["priority"]) == ("interrupt", "interrupt")
-    assert "whoever learns the URL" in at_once["warning"]
+    assert "anyone who knows the URL" in at_once["warning"]
     assert changed["warning"] == at_once["warning"]
     assert not {"warning"} & (made.keys() | back.keys())
     assert [each.get("warning") for each in await listed(services, alice)] == [at_once["warning"], None]

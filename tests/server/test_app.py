@@ -173,7 +173,7 @@ async def test_a_bug_behind_a_page_says_nothing_of_itself(house, web, monkeypatc
     answer = await web.get("/readyz")
 
     assert answer.status_code == 500
-    assert answer.json()["detail"] == "The server cannot handle this now; its log says why. Tell whoever runs it."
+    assert answer.json()["detail"] == "The server cannot handle this now; its log says why. Tell its operator."
     assert "secret detail" not in answer.text
     assert "ZeroDivisionError" in caplog.text
 

@@ -112,11 +112,11 @@ async def test_an_event_that_reached_the_model_is_shown_as_seen(house, person):
     delivered = await read(person, "/parts/now")
     await peer.ask("event_seen", eventId=event_id)
     seen = await read(person, "/parts/now")
-    way = (await read(person, f"/events/{event_id}")).partition(" Its way ")[2]
+    way = (await read(person, f"/events/{event_id}")).partition(" Timeline ")[2]
     await peer.ack(event_id)
 
     async def ended():
-        text = (await read(person, f"/events/{event_id}")).partition(" Its way ")[2]
+        text = (await read(person, f"/events/{event_id}")).partition(" Timeline ")[2]
         return text if " acked " in text else None
 
     whole = await eventually(ended)
@@ -192,7 +192,7 @@ async def test_what_ended_is_shown_with_its_way(house, person):
     listed, page = await read(person, "/parts/history"), await read(person, f"/events/{event['id']}")
 
     assert "acked All is well." in listed
-    assert [word for word in ("accepted", "delivered", "acked") if word in page.partition("Its way")[2]] == [
+    assert [word for word in ("accepted", "delivered", "acked") if word in page.partition("Timeline")[2]] == [
         "accepted",
         "delivered",
         "acked",

@@ -170,7 +170,7 @@ def _refusal(error: str, url: str) -> Exception:
     if word in OUR_FAULTS:
         log.error("GitHub at %s refuses this server: %s; check github_client_id, github_client_secret", url, word)
         return ConfigError(
-            f"GitHub refuses this server ({word}): whoever runs it has to compare github_client_id,"
+            f"GitHub refuses this server ({word}): its operator has to compare github_client_id,"
             " github_client_secret and public_url with the OAuth app at GitHub"
         )
     return Rejected(f"GitHub does not take this login ({word}): begin it again")

@@ -41,7 +41,7 @@ CONTROLLERS = [
 
 
 def build_api(services: Services, gate: Gate, feed: Feed) -> Router:
-    """Build what answers under `/api/v1`, to whoever the gate lets in."""
+    """Build the app under `/api/v1`, behind the gate."""
     return Router(
         PATH,
         route_handlers=[*CONTROLLERS, build_stream(services, feed)],

@@ -1,4 +1,4 @@
-"""How handlers ask the operations: in the name of whoever the request's token belongs to."""
+"""How handlers ask the operations: in the name of the token's profile."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

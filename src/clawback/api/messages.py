@@ -1,4 +1,4 @@
-"""`/messages`: to sessions, from whoever has a token."""
+"""`/messages`: to sessions, from every holder of a token."""
 
 from typing import Annotated
 

@@ -100,7 +100,7 @@ class Connection:
             del self._asked[request_id]
 
     def answered(self, response: wire.Response) -> None:
-        """Hand a response to whoever asked; one that came after its asker gave up is passed."""
+        """Hand a response to its asker; a response whose asker gave up is passed over."""
         answer = self._asked.get(response.request_id)
         if answer is None or answer.done():
             return

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 MAX_CALLERS = 10_000
-"""How many are remembered at one time; beyond, whoever was counted longest ago begins anew."""
+"""How many callers are remembered at one time; beyond, the caller counted longest ago starts afresh."""
 
 SLACK_S = 1e-6
 """Sums of fractions are a little off, and nobody is to wait for what they are off by. It does not add up."""

@@ -19,7 +19,7 @@ UNAVAILABLE_RETRY_S = 5
 PATIENT_RETRY_S = 60
 """What is full empties at the speed of somebody's session, a lost key comes back at an operator's; sooner is noise."""
 
-OPERATOR_DETAIL = "The server cannot handle this now; its log says why. Tell whoever runs it."
+OPERATOR_DETAIL = "The server cannot handle this now; its log says why. Tell its operator."
 """Stands in for messages that are for the operator: they name sources, keys and paths, and a sender is a stranger."""
 
 

@@ -170,7 +170,7 @@ def check_quota(most: int, number: int, what: str, setting: str) -> None:
     if most and number >= most:
         raise Rejected(
             f"this profile has {number} {what}, and {most} are the most that it may have: delete one first, or have"
-            f" whoever runs the server raise {setting}"
+            f" the operator of the server raise {setting}"
         )
 
 

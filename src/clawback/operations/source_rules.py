@@ -321,7 +321,7 @@ def warn_of(scheme: str, priority: Priority) -> str | None:
     if scheme != Scheme.NONE or priority is not Priority.INTERRUPT:
         return None
     return (
-        "type none with priority interrupt: whoever learns the URL can stop what the session does at any moment. Keep"
+        "type none with priority interrupt: anyone who knows the URL can stop what the session does at any moment. Keep"
         " the URL secret, or choose a type with signatures"
     )
 

@@ -64,7 +64,7 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
     )
     if scheme == Scheme.NONE:
         log.warning(
-            "source %s accepts requests that nobody signed: whoever learns its URL can send events",
+            "source %s accepts requests that nobody signed: anyone who knows its URL can send events",
             source.id,
             extra={"action": "unsigned_source", "profile": profile.id, "source": source.id},
         )

@@ -530,7 +530,7 @@ def rule_row(rule: SignatureRule) -> Row:
 
 
 def describe(row: Row) -> str:
-    """Describe a row to whoever sets up a sender."""
+    """Describe a row to a person who sets up a sender."""
     colon = ":" if isinstance(row.place, InHeader) else ""
     match row.algorithm:
         case "token":

@@ -108,7 +108,7 @@ def _accepted(request: Request[Any, Any, Any], wrong: Any) -> str:  # noqa: ANN4
 
 
 def _want_websocket() -> Response[dict[str, object]]:
-    """Answer whoever comes to the sessions' door by plain HTTP, most often because of a proxy."""
+    """Answer plain HTTP at the sessions' door; most often a proxy sent it."""
     status = HTTPStatus.UPGRADE_REQUIRED
     detail = (
         "sessions connect here by WebSocket, and this request has no Upgrade: websocket with Connection: Upgrade. A"

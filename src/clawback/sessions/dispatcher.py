@@ -355,7 +355,7 @@ class Dispatcher:
 
     @property
     def unanswered_acks(self) -> tuple[wire.Ack, ...]:
-        """The acks that came too late for `run`; whoever ended it settles them."""
+        """The acks that came too late for `run`; its caller settles them."""
         return tuple(ack for acks in self._acks.values() for ack in acks)
 
     def let_go(self, why: str) -> None:

@@ -84,7 +84,7 @@ class _Visitor:
         return False
 
     async def probe(self, within: float) -> bool:
-        """Have whoever connects meanwhile wait for the end; whether it is still under way then."""
+        """Make a connection that comes meanwhile wait for the end; tell whether the errand still runs."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self.left.wait()

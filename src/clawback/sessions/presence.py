@@ -222,7 +222,7 @@ class Presence:
         raise Unavailable("NATS does not answer; this session becomes the active one when it does")
 
     async def stand_aside(self, connection: Connection) -> None:
-        """Give the session to whoever asked for it; call when nothing is given to the connection any more."""
+        """Give the session to the connection that asked; call when this one is given nothing any more."""
         holding = self._held.get(connection.address)
         if holding is not None and holding.connection is connection:
             await self._give_up(holding)
@@ -295,7 +295,7 @@ class Presence:
         holding.lose()
 
     async def _give_up(self, holding: _Holding) -> None:
-        """Give a lease to its heir, or to whoever comes first."""
+        """Give a lease to its heir, or to the first that comes."""
         address = holding.connection.address
         async with holding.writing:
             if self._held.get(address) is not holding:

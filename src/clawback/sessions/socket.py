@@ -80,7 +80,7 @@ _STRANGERS: dict[type[ClawbackError], str] = {
     Unauthorized: "wrong_token",
     RateLimited: "wrong_token",
 }
-"""What is counted of whoever is not let in."""
+"""What is counted of a client that is not let in."""
 
 TELL_SECONDS = 1.0
 """The log has one line about all strangers of this time, however many come."""
@@ -518,7 +518,7 @@ class Bridge:
             await self._step_down(connection, dispatcher.unanswered_acks)
 
     async def _step_down(self, connection: Connection, acks: Iterable[wire.Ack]) -> None:
-        """Leave the session to whoever asked for it; a connection that ended frees it once its losses are stored."""
+        """Leave the session to the connection that asked; one that ended frees it once its losses are stored."""
         if not connection.ended.is_set():
             # Before it moves, or the next one would be given what is done. Unsettled, it is: at least once.
             with contextlib.suppress(Unavailable):

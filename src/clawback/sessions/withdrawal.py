@@ -36,7 +36,7 @@ AT_ONCE = 32
 """Events that are ended side by side: the disk takes their writes together."""
 
 ANSWER_SECONDS = 1.0
-"""How long whoever deleted the source waits for the job. Most are done by then."""
+"""How long a deletion of a source waits for its job. Most jobs are done by then."""
 
 STINT_SECONDS = 8.0
 """How long the job goes on before it is promised anew: other servers may have their turn, and the relay is not held."""

@@ -22,7 +22,7 @@ from clawback.fabric.streams import Fabric
 MIB = 1024 * 1024
 
 RESERVE_BYTES = 256 * MIB
-"""Left free for sessions to work off what waits, and for whoever shares the disk."""
+"""Left free: sessions need room to work off what waits, and others share the disk."""
 
 RESERVE_SHARE = 10
 """Where a NATS allows so little that the reserve would be much of it, a tenth of it is left free instead."""

@@ -26,14 +26,14 @@ class Signal:
         return self._is_set
 
     def set(self) -> None:
-        """Set it, and let whoever waits go on, even where it is cleared at once."""
+        """Set it, and let every waiter go on, even where it is cleared at once."""
         self._is_set = True
         if self._future is not None:
             self._future.set_result(None)
             self._future = None
 
     def clear(self) -> None:
-        """Let whoever waits from now on wait until it is set again."""
+        """Make later waiters wait until it is set again."""
         self._is_set = False
 
     def future(self) -> asyncio.Future[None]:

@@ -35,10 +35,10 @@ def check_origin(headers: Mapping[str, str], place: Place) -> None:
     if site == "same-origin" or (site is None and origin == place.origin):
         return
     if site is None and origin is None:
-        raise Rejected("this form says nothing of where it comes from, and browsers do: use a browser of today")
+        raise Rejected("this form does not say where it comes from, as every current browser does: use a newer browser")
     raise Rejected(
-        f"this form was sent from another page than ours: open {place.public_url} and go on from there. Whoever runs"
-        " the server: the public_url setting has to be the URL that browsers use"
+        f"this form was sent from another page than ours: open {place.public_url} and go on from there. The"
+        " operator of the server sets public_url to the URL that browsers use"
     )
 
 

@@ -111,8 +111,8 @@ class GithubLogin:
         self._door.check_private()
         if self._people.is_empty:
             raise Rejected(
-                "nobody can log in with GitHub here yet: whoever runs this server has to set github_logins to the"
-                " logins or ids of those who may"
+                "nobody can log in with GitHub here yet: the operator of this server sets github_logins to the"
+                " logins or ids that may"
             )
         state, verifier = secrets.token_urlsafe(VERIFIER_BYTES), secrets.token_urlsafe(VERIFIER_BYTES)
         attempt = Attempt(state, verifier, onward, datetime.now(UTC))
@@ -157,7 +157,7 @@ class GithubLogin:
     def _known_github(self) -> Github:
         if self._github is None:
             raise Rejected(
-                "there is no login with GitHub here: log in with a token, or whoever runs this server sets"
+                "there is no login with GitHub here: log in with a token, or the operator of this server sets"
                 " github_client_id, github_client_secret and github_logins"
             )
         return self._github

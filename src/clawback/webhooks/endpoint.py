@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from clawback.telemetry.tracing import Span, Traces
 
 PATH = "/webhooks/"
-"""What the paths of this app start with; whoever mounts it passes them on whole."""
+"""What the paths of this app start with; the mounting app passes them on whole."""
 
 DEFAULT_PATIENCE_S = 4.0
 """How long NATS is tried before a 503 where no preset says how long its sender waits."""

@@ -40,7 +40,7 @@ from clawback.webhooks.spooled import Spooled, build_file, parse_file
 SUFFIX = ".event"
 DRAFT = ".draft"
 DAMAGED = ".damaged"
-"""What cannot be read, or never fits NATS; kept for whoever runs the server."""
+"""What cannot be read, or never fits NATS; kept for the operator."""
 
 BLOCK_BYTES = 4096
 """What a file takes at least of a disk, and of the bound: a million small events are no small thing either."""
@@ -307,7 +307,7 @@ def _read(path: Path) -> bytes:
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    """Keep what cannot be stored for whoever runs the server, under a name that nobody else has."""
+    """Keep what cannot be stored for the operator, under a name of its own."""
     aside = path.with_suffix(DAMAGED)
     while os.path.lexists(aside):
         aside = path.with_suffix(f".{secrets.token_hex(4)}{DAMAGED}")

@@ -61,5 +61,5 @@ ROWS = (
             "Enter the URL {url}?token={secret} at the sender. Whoever reads its logs or settings can send events.",
         ),
     ),
-    Preset(name="none", title="Nothing: whoever knows the URL can send", rows=(), steps=("Enter the URL {url}.",)),
+    Preset(name="none", title="Nothing: anyone who knows the URL can send", rows=(), steps=("Enter the URL {url}.",)),
 )
