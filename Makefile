@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test pythons lint types bench faults chaos fuzz claude browser lock clean
+.PHONY: run test pythons lint types bench faults mutants chaos fuzz claude browser lock clean
 
 run: $(VENV)/.ready
 	@exec $(BIN)/clawback serve $(ARGS)
 
-# Most of a test's time is waiting, for a disk or a process. Two at once are as many as two cores take.
+# Most of a test's time is waiting, for a disk or a process, so two cores take four at once.
 test: lint types
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 # Compiles, imports and serves with every Python >= 3.11 of this machine.
 pythons:
@@ -28,6 +28,10 @@ bench: $(VENV)/.ready-dev
 
 faults: $(VENV)/.ready-dev
 	FAULT_ROUNDS=20 $(BIN)/pytest tests/faults $(ARGS)
+
+# Changes one pure file in small ways, and names what its tests did not notice.
+mutants: $(VENV)/.ready-dev
+	$(BIN)/python tests/mutants.py $(FILE) $(TESTS)
 
 # A random mix of faults for so long. SEED repeats what an earlier run drew: each prints its own.
 MINUTES ?= 60
