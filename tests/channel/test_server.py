@@ -609,12 +609,12 @@ async def test_source_create_on_the_wire(config, peer):
 
 async def test_a_warning_about_a_source_is_printed(config, peer):
     """The model reads it in the answer, and so can tell the user."""
-    peer.answers["source_create"] = {"id": "src_1", "slug": "a", "warning": "whoever learns the URL can stop the work"}
+    peer.answers["source_create"] = {"id": "src_1", "slug": "a", "warning": "who knows the URL can stop the work"}
     async with Claude(config) as claude:
         text, failed = await claude.call("source_create", slug="a", type="none", priority="interrupt", note="alerts")
 
     assert not failed
-    assert "whoever learns the URL can stop the work" in text
+    assert "who knows the URL can stop the work" in text
     assert next(frame for frame in peer.frames if frame["type"] == "source_create")["note"] == "alerts"
 
 

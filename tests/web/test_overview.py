@@ -149,7 +149,7 @@ async def test_a_source_shows_its_note_and_what_its_owner_risks(house, person):
     page = await read(person, "/parts/sources")
 
     assert "<b>alerts</b> of the night" in page, "as text"
-    assert "whoever learns the URL can stop what the session does" in page
+    assert "anyone who knows the URL can stop what the session does" in page
 
 
 async def test_sources_crons_and_what_was_refused_are_shown(house, person):
