@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from browsing import page_url
 from waiting import eventually
 
 
@@ -13,8 +14,8 @@ async def site(html):
     """
     Serve a page at another origin of this machine.
 
-    It has another port and the same host, so it is the same *site*: the browser sends it our `SameSite` cookies, and
-    what refuses it is our own check.
+    It has another port and the host of our pages, so it is the same *site*: the browser sends it our `SameSite`
+    cookies, and what refuses it is our own check.
     """
 
     async def answer(reader, writer):
@@ -26,7 +27,7 @@ async def site(html):
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    yield f"http://clawback.localhost:{server.sockets[0].getsockname()[1]}/"
     server.close()
 
 
@@ -42,7 +43,7 @@ async def logged_in(house, page):
 
 async def test_no_page_frames_ours(house, logged_in):
     """So nobody clicks on what they do not see."""
-    async with site(f"<h1>evil</h1><iframe src='{house.servers[0].url}/auth/cli'></iframe>") as evil:
+    async with site(f"<h1>evil</h1><iframe src='{page_url(house.servers[0].url)}/auth/cli'></iframe>") as evil:
         await logged_in.open(evil)
         await logged_in.shows("evil")
 
@@ -56,7 +57,7 @@ async def test_no_page_frames_ours(house, logged_in):
 
 async def test_no_page_sends_our_forms(house, logged_in):
     """The browser adds our cookies to it, and says where it comes from."""
-    url = house.servers[0].url
+    url = page_url(house.servers[0].url)
     async with site(f"<form method=post action='{url}/logout'><button>win a prize</button></form>") as evil:
         await logged_in.open(evil)
         await logged_in.click("button")
@@ -68,7 +69,7 @@ async def test_no_page_sends_our_forms(house, logged_in):
 
 async def test_no_page_mints_a_token(house, logged_in):
     """Nor by opening the page that does, which waits for a click of its own."""
-    url = house.servers[0].url
+    url = page_url(house.servers[0].url)
     async with site(f"<form method=post action='{url}/auth/cli'><button>win a prize</button></form>") as evil:
         await logged_in.open(evil)
         await logged_in.click("button")
@@ -79,7 +80,7 @@ async def test_no_page_mints_a_token(house, logged_in):
 
 async def test_no_page_reads_ours(house, logged_in):
     """Nor answers of the API, which takes no cookies, nor the socket of the sessions."""
-    url = house.servers[0].url
+    url = page_url(house.servers[0].url)
     async with site("<h1>evil</h1>") as evil:
         await logged_in.open(evil)
         read = "fetch('{}', {{credentials: 'include'}}).then(answer => answer.text(), error => 'refused')"

@@ -6,6 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
+from browsing import page_url
 from channel.claude import Claude, read_list
 from github_standin import TOKEN, Answer
 from processes import CLAWBACK, environment
@@ -45,7 +46,7 @@ async def test_from_an_empty_browser_to_a_connected_plugin(server, page, tmp_pat
     await page.shows("Paste this into a terminal")
     await page.look(album / "cli-command.png")
     await page.look(album / "cli-command-phone-dark.png", width=390, dark=True)
-    origin = {"origin": server.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    origin = {"origin": page_url(server.url), "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     await page.call("Browser.grantPermissions", **origin)
     await page.click("button[data-copies=shell]")
     await page.until("document.querySelector('button[data-copies=shell]').textContent === 'Copied'")

@@ -46,8 +46,8 @@ class Person:
 async def agree(house, link):
     """Log in on the page and send its form; where the browser is sent."""
     async with Browser(house.servers[0].url) as browser:
-        await browser.log_in(house.token.value)
-        page = await browser.get(link)
+        way = link.removeprefix(house.servers[0].url)
+        page = await browser.get((await browser.log_in(house.token.value, next=way)).headers["location"])
         sent = await browser.send_form("/auth/cli", **hidden_fields(page), label="laptop")
         return unescape(re.search(r'content="0; url=([^"]*)"', sent.text)[1])
 

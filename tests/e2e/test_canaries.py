@@ -289,8 +289,8 @@ async def use_pages(run: Run, token: Token) -> None:
             run.plant(f"cookie {number}", value)
         run.keep("home", await browser.get("/"))
         run.keep("GitHub", await browser.get("/auth/github"))
-        page = await browser.send_form("/auth/cli", form_token=await browser.form_token())
-        code = run.plant("code of a command", page.text.partition("code=&#34;")[2].partition("&#34;")[0])
+        page = await browser.send_form("/auth/cli", form_token=await browser.form_token(), token=token.value)
+        code = run.plant("code of a command", page.text.partition("<code>echo ")[2].partition(" ")[0])
         assert len(code) >= 20, page.text
         redeemed = await browser.post("/auth/cli/exchange", json={"code": code})
         run.plant("token of a command", redeemed.json()["connectionToken"])

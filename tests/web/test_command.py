@@ -39,7 +39,9 @@ async def run(command, home, shell="sh", **environment):
 async def make_code(house, browser):
     """Log in, and ask for a code as the page does; the command."""
     await browser.log_in(house.token.value)
-    page = await browser.send_form("/auth/cli", form_token=await browser.form_token(), label="laptop")
+    page = await browser.send_form(
+        "/auth/cli", form_token=await browser.form_token(), token=house.token.value, label="laptop"
+    )
     assert page.status_code == 200, page.text
     return page
 

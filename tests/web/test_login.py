@@ -108,7 +108,7 @@ async def test_a_form_that_does_not_come_is_given_up(house, monkeypatch):
     monkeypatch.setattr("clawback.api.requests.BODY_SECONDS", 0.05)
     port = int(house.servers[0].url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = "POST /login HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 99\r\n"
+    head = "POST /login HTTP/1.1\r\nHost: clawback.localhost\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 99\r\n"
     writer.write(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\ntoken=".encode())
     answer = await asyncio.wait_for(reader.readline(), 10)
     writer.close()
@@ -320,7 +320,7 @@ async def test_a_visit_is_kept_by_coming_and_ends_at_its_longest(house, make_doo
     async def come(cookie):
         return await door.recognise({cookie.key: cookie.value})
 
-    first = await door.let_in(house.token.value, None)
+    first = (await door.let_in(house.token.value, None)).cookie
     assert door.renew(await come(first)) is None
     clock[0] += IDLE - timedelta(seconds=1)
     renewed = door.renew(await come(first))

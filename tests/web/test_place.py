@@ -15,9 +15,11 @@ from clawback.web.place import Place, local_path
         ("https://clawback.example.com", "https://clawback.example.com"),
         ("https://Clawback.Example.com:443/under", "https://clawback.example.com"),
         ("https://clawback.example.com:8443", "https://clawback.example.com:8443"),
-        ("http://127.0.0.1:8787", "http://127.0.0.1:8787"),
-        ("http://localhost:80", "http://localhost"),
-        ("http://[::1]:8787", "http://[::1]:8787"),
+        ("http://127.0.0.1:8787", "http://clawback.localhost:8787"),
+        ("http://localhost:80", "http://clawback.localhost"),
+        ("http://mine.localhost:8787", "http://mine.localhost:8787"),
+        ("http://192.0.2.7:8787", "http://192.0.2.7:8787"),
+        ("http://[::1]:8787", "http://clawback.localhost:8787"),
     ],
 )
 def test_the_origin_is_written_as_browsers_write_it(public_url, origin):
@@ -40,12 +42,35 @@ def test_a_cookie_is_bound_to_its_host_wherever_browsers_can():
         ("http://[::1]:8787", True),
         ("http://localhost:8787", True),
         ("http://192.168.1.4:8787", False),
+        ("http://clawback.localhost:8787", True),
         ("http://localhost.example.com", False),
     ],
 )
 def test_a_place_is_private_where_nobody_is_on_the_way(public_url, private):
     """By https, or on this machine."""
     assert Place(public_url).private is private
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:9000", "127.8.8.8:9000", "localhost:9000", "[::1]:9000", "x.localhost:9000"]
+)
+def test_a_page_has_one_name_on_this_machine(host):
+    """Whatever else leads to this machine leads on to it, at the port that was asked for."""
+    place = Place("http://127.0.0.1:8787")
+
+    assert place.is_elsewhere(host)
+    assert place.way_home(host, "/a?b=c") == "http://clawback.localhost:9000/a?b=c"
+    assert not place.is_elsewhere("Clawback.localhost:9000")
+    assert not Place("https://clawback.example.com").is_elsewhere(host)
+
+
+@pytest.mark.parametrize("host", ["", "[::1", "192.0.2.7:80", "evil.example", "127.0.0.1:x", "127.0.0.1@evil.example"])
+def test_no_other_name_leads_anywhere(host):
+    """Not even to the pages: who asks by it is not on this machine."""
+    place = Place("http://127.0.0.1:8787")
+
+    assert place.is_elsewhere(host)
+    assert place.way_home(host, "/") is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ machine (RFC 8252, section 7.3). The program's page is opened with
 
 so that it knows its own answer, and nobody else can use it. All that such a link can name is a port of the machine
 whose browser opened it.
+
+A cookie alone makes nothing here: whoever holds a copy of it would have a token for ever. The form wants what is in no
+cookie: the proof that a login of the last minutes handed on to this page, or a token of the profile, entered now.
 """
 
 import re
@@ -31,9 +34,9 @@ from clawback.web.command import build_powershell_command, build_shell_command
 from clawback.web.door import Door
 from clawback.web.github_login import GithubLogin
 from clawback.web.pages import Html, Known, Visitor
-from clawback.web.place import Place
+from clawback.web.place import CLI_PATH, PROOF, Place
 
-PATH = "/auth/cli"
+PATH = CLI_PATH
 EXCHANGE_PATH = "/auth/cli/exchange"
 
 MAX_EXCHANGE_BYTES = 4096
@@ -59,6 +62,11 @@ class CliForm(Struct, frozen=True):
     port: str = ""
     state: str = ""
     challenge: str = ""
+    proof: str = ""
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "CliForm(…)"
 
 
 class Exchange(Body, frozen=True):
@@ -101,11 +109,28 @@ def build_cli_pages(door: Door, github: GithubLogin, codes: Codes, place: Place)
         program = parse_program(asked.get("port", ""), asked.get("state", ""), asked.get("challenge", ""))
         if visitor is None:
             return pages.show("cli_login.html", None, onward=pages.path_of(request), github=github.description)
-        return pages.show("cli_ask.html", visitor, program=program, label=asked.get("label", "")[:100])
+        proof = asked.get(PROOF, "")
+        return pages.show(
+            "cli_ask.html",
+            visitor,
+            program=program,
+            label=asked.get("label", "")[:100],
+            proof=proof if door.is_proof(visitor, proof) else None,
+            onward=pages.path_of(request),
+            github=github.description,
+        )
 
     @post(PATH, status_code=200)
-    async def hand_over(person: Known, data: URLEncodedBody[CliForm]) -> Html:
+    async def hand_over(request: Request[Any, Any, Any], person: Known, data: URLEncodedBody[CliForm]) -> Html:
         program = parse_program(data.port, data.state, data.challenge)
+        shown = door.is_proof(person, data.proof)
+        if not shown and data.token:
+            shown = await door.prove(person, data.token, pages.address_of(request))
+        if not shown:
+            raise Rejected(
+                "to give access to something new, show that it is you: log in again, which counts for 10 minutes, or go"
+                " back and enter a token of this profile"
+            )
         code = await codes.make(person.profile.id, data.label or None, None if program is None else program.challenge)
         if program is not None:
             back = f"http://127.0.0.1:{program.port}/?{urlencode({'code': code, 'state': program.state})}"

@@ -8,7 +8,8 @@ up is none. Nobody is told which: all of it is "not logged in".
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 from litestar.datastructures import Cookie
@@ -22,7 +23,7 @@ from clawback.errors import Rejected, Unauthorized
 from clawback.model import Profile, random_id
 from clawback.store.once import Once
 from clawback.store.registry import Registry
-from clawback.web.place import Place
+from clawback.web.place import CLI_PATH, PAGE_NAME, PROOF, Place
 from clawback.web.seal import Sealer
 from clawback.web.visit import IDLE, ByGithub, ByToken, Visit
 
@@ -32,6 +33,32 @@ log = logging.getLogger("clawback.web")
 
 SECRET_CHARACTERS = 26
 """130 random bits."""
+
+
+PROOF_TIME = timedelta(minutes=10)
+"""How long a login proves that the person is there, and not a copy of their cookie: enough to read the next page."""
+
+
+class Proof(Struct, frozen=True):
+    """The login of a visit, as its browser alone was told of it: in the answer to it, and in no cookie."""
+
+    visit_id: str
+    at: datetime
+
+
+class Entry(Struct, frozen=True):
+    """What a login gives: the cookie of the visit, and the proof that it has just begun."""
+
+    cookie: Cookie
+    proof: str
+
+    def onward(self, path: str) -> str:
+        """Write where to go on; to the page that makes tokens with the proof, in place of one that was there."""
+        url = urlsplit(path)
+        if url.path != CLI_PATH:
+            return path
+        fields = [(name, value) for name, value in parse_qsl(url.query) if name != PROOF]
+        return f"{CLI_PATH}?{urlencode([*fields, (PROOF, self.proof)])}"
 
 
 class Person(Struct, frozen=True):
@@ -65,7 +92,9 @@ class Door:
         place: Place,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._sealer = Sealer(vault, COOKIE)
+        # Under the name of the pages: a visit of before they had one was shown to every port of 127.0.0.1.
+        self._sealer = Sealer(vault, f"{COOKIE} {PAGE_NAME}" if place.moved else COOKIE)
+        self._proofs = Sealer(vault, PROOF)
         self._gate = gate
         self._tokens = tokens
         self._people = people
@@ -74,9 +103,9 @@ class Door:
         self._place = place
         self._now = now
 
-    async def let_in(self, token: str, address: str | None) -> Cookie:
+    async def let_in(self, token: str, address: str | None) -> Entry:
         """
-        Begin a visit with a token that somebody at an address shows, and return the cookie that holds it.
+        Begin a visit with a token that somebody at an address shows, and return what holds it.
 
         Raises:
             Rejected: tokens would cross the network in the clear.
@@ -92,16 +121,33 @@ class Door:
             raise
         return self.begin(record.profile_id, ByToken(record.id))
 
-    def begin(self, profile_id: str, rests_on: ByToken | ByGithub) -> Cookie:
+    def begin(self, profile_id: str, rests_on: ByToken | ByGithub) -> Entry:
         """
-        Begin a visit of somebody who has shown who they are, and return the cookie that holds it.
+        Begin a visit of somebody who has shown who they are, and return what holds it.
 
         Always a new visit: whatever cookie the browser came with, somebody else may know.
         """
         now = self._now()
         visit = Visit(random_id(SECRET_CHARACTERS), profile_id, rests_on, random_id(SECRET_CHARACTERS), now, now)
         log.info("a person logged in", extra={"action": "logged_in", "profile": profile_id} | rests_on.describe())
-        return self._cookie(visit)
+        return Entry(self._cookie(visit), self._proofs.seal(Proof(visit.id, now)))
+
+    def is_proof(self, person: Person, proof: str) -> bool:
+        """Tell whether a text proves that a person has just logged in: their cookie alone does not."""
+        known = self._proofs.open(proof, Proof)
+        return known is not None and known.visit_id == person.visit.id and self._now() - known.at < PROOF_TIME
+
+    async def prove(self, person: Person, token: str, address: str | None) -> bool:
+        """
+        Tell whether a token that is shown now is one of the person's profile.
+
+        Raises:
+            Unauthorized: the token opens nothing.
+            RateLimited: nor did too many others of this address.
+            Unavailable: NATS does not answer.
+        """
+        record = await self._gate.admit(token.strip(), address)
+        return record.profile_id == person.profile.id
 
     async def recognise(self, cookies: dict[str, str]) -> Person | None:
         """
@@ -148,7 +194,7 @@ class Door:
         """
         if not self._place.private:
             raise Rejected(
-                f"nobody logs in at {self._place.public_url}: over http, everybody on the way could read along. Put the"
+                f"nobody logs in at {self._place.page_url}: over http, everybody on the way could read along. Put the"
                 " server behind https and set public_url to that URL"
             )
 

@@ -37,7 +37,7 @@ def check_origin(headers: Mapping[str, str], place: Place) -> None:
     if site is None and origin is None:
         raise Rejected("this form does not say where it comes from, as every current browser does: use a newer browser")
     raise Rejected(
-        f"this form was sent from another page than ours: open {place.public_url} and go on from there. The"
+        f"this form was sent from another page than ours: open {place.page_url} and go on from there. The"
         " operator of the server sets public_url to the URL that browsers use"
     )
 

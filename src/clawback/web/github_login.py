@@ -148,7 +148,8 @@ class GithubLogin:
             except Unauthorized:
                 log.info("a GitHub account was refused", extra={"action": "login_refused"} | rests_on.describe())
                 raise
-        return attempt.onward, self._door.begin(profile_id, rests_on)
+        entry = self._door.begin(profile_id, rests_on)
+        return entry.onward(attempt.onward), entry.cookie
 
     def forget(self) -> Cookie:
         """Return the cookie that makes the browser forget the login it began."""

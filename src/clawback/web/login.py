@@ -55,7 +55,8 @@ def build_login_pages(door: Door, github: GithubLogin) -> list[ControllerRouterH
     async def log_in(request: Request[Any, Any, Any], data: URLEncodedBody[TokenForm]) -> Html | Redirect:
         onward = local_path(data.next)
         try:
-            return pages.go_to(onward, await door.let_in(data.token, pages.address_of(request)))
+            entry = await door.let_in(data.token, pages.address_of(request))
+            return pages.go_to(entry.onward(onward), entry.cookie)
         except Unauthorized as error:
             return show_login(onward, HTTPStatus.UNAUTHORIZED, error)
         except RateLimited as error:

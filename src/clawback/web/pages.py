@@ -19,17 +19,17 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
-from litestar.status_codes import HTTP_303_SEE_OTHER
+from litestar.status_codes import HTTP_303_SEE_OTHER, HTTP_307_TEMPORARY_REDIRECT
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from markupsafe import Markup
 
 from clawback.api.requests import TimelyRequest
-from clawback.errors import ClawbackError
+from clawback.errors import ClawbackError, Rejected
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.web import headers, words
 from clawback.web.door import Door, NotLoggedIn, Person
 from clawback.web.forms import FIELD, check_form_token, check_origin
-from clawback.web.place import Place
+from clawback.web.place import CLI_PATH, Place
 
 Html = Response[str]
 
@@ -105,13 +105,25 @@ def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHa
     async def visitor(request: Request[Any, Any, Any]) -> Person | None:
         return request.scope["state"]["person"]  # type: ignore[no-any-return] # the same
 
-    async def check_form(request: Request[Any, Any, Any]) -> None:
+    async def check_form(request: Request[Any, Any, Any]) -> Redirect | None:
+        host = request.headers.get("host", "")
+        # A program that asks whether there is a page to open is no browser, and follows nothing.
+        asks_only = request.url.path == CLI_PATH and "text/html" not in request.headers.get("accept", "")
+        if place.is_elsewhere(host) and not (asks_only and request.method == "GET"):
+            return lead_home(request, host)
         if request.method in ("GET", "HEAD", "OPTIONS"):
-            return
+            return None
         check_origin(request.headers, place)
         known: Person | None = request.scope["state"]["person"]
         if known is not None:
             check_form_token((await request.form()).get(FIELD), known.visit.form_token)
+        return None
+
+    def lead_home(request: Request[Any, Any, Any], host: str) -> Redirect:
+        way = place.way_home(host, path_of(request))
+        if way is None or request.method not in ("GET", "HEAD", "OPTIONS"):
+            raise Rejected(f"the pages of this server are at {place.page_url} alone: open that and go on from there")
+        return Redirect(way, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     return Router(
         "/",
@@ -166,7 +178,10 @@ def _recognising(door: Door, place: Place) -> Callable[[ASGIApp], ASGIApp]:
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            person = await door.recognise(ASGIConnection[Any, Any, Any, Any](scope).cookies)
+            asked = ASGIConnection[Any, Any, Any, Any](scope)
+            # Cookies of another name were shown to whoever listens there.
+            elsewhere = place.is_elsewhere(asked.headers.get("host", ""))
+            person = None if elsewhere else await door.recognise(asked.cookies)
             scope["state"]["person"] = person
             renewed = door.renew(person) if person is not None else None
 
