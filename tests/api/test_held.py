@@ -179,11 +179,12 @@ async def test_what_no_session_holds_is_a_conflict(two, api):
     assert await ended(two) == [(acked, "acked", "done")]
 
 
-async def test_a_late_ack_is_recorded_against_its_event(two, api):
+async def test_a_late_ack_is_recorded_against_its_event(two, api, monkeypatch):
     """It stays timed out."""
     (event_id,), peer = await hold(two, HERE, "one")
     dispatcher = two.servers[0].bridge.serving(two.address("builds"))
-    dispatcher._epoch += 2000  # half an hour passes
+    later = dispatcher._now() + 2000  # half an hour passes
+    monkeypatch.setattr(dispatcher, "_now", lambda: later)
     dispatcher.wake(Priority.NORMAL)
     await peer.frame("timed_out", eventId=event_id)
     answer = await api.ask("POST", f"/events/{event_id}/ack", json={"summary": "it was done"})

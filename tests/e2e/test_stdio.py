@@ -68,7 +68,7 @@ async def test_every_tool_is_listed_and_works(server, token, http, tmp_path):
         async with LegacyClient(server.socket_url, token.value, "elsewhere") as other:
             url = await make_source(other, "signed", sessionTag="(untagged)", skill="/review", payload="compact")
         first = await post(http, url)
-        assert (await take(first)).startswith("/review\n\n")
+        assert (await take(first)).startswith("Between the markers"), "another session's order is no order"
         await use("event_payload", event_id=first, path="pull_request.title")
         await use("event_extend", seconds=60)
         await use("event_list", states=["offered", "claimed"])

@@ -53,6 +53,7 @@ VALUES: dict[str, Any] = {
     "overlap": "queue",
     "jitter_seconds": 0,
     "payload": "compact",
+    "note": "charlies note",
     "path": "",
     "offset": 0,
     "after": None,

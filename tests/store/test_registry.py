@@ -372,7 +372,7 @@ async def test_tokens_are_listed_by_age_and_profile(registry, profile):
 
 async def test_a_revoked_token_is_told_to_every_server_once(registry, other, profile):
     """Each server hears of it, so that it can close sockets, and knows the token no more."""
-    heard: dict[Registry, list[str]] = {registry: [], other: []}
+    heard: dict[Registry, list[tuple[str, str | None]]] = {registry: [], other: []}
     for each, hashes in heard.items():
         each.on_token_revoked(hashes.append)
     token_hash, token = a_token(profile)
@@ -382,35 +382,35 @@ async def test_a_revoked_token_is_told_to_every_server_once(registry, other, pro
     await eventually(lambda: all(heard.values()))
 
     assert removed == [True, False]
-    assert heard == {registry: [token_hash], other: [token_hash]}
+    assert heard == {registry: [(token_hash, None)], other: [(token_hash, None)]}
     for each in (registry, other):
         assert await each.find_token(token_hash) is None
         assert each.list_tokens(profile.id) == []
 
 
-async def test_a_replaced_token_is_refused_but_not_told(registry, other, profile):
-    """Rotation refuses the old token at once and closes nothing: nobody hears of a revocation."""
-    heard: list[str] = []
-    registry.on_token_revoked(heard.append)
-    other.on_token_revoked(heard.append)
+async def test_a_replaced_token_is_refused_and_told_with_what_it_leaves(registry, other, profile):
+    """Rotation refuses the old token at once; each server hears which connection goes on."""
+    heard: list[tuple[str, str | None]] = []
+    registry.on_token_revoked(lambda *told: heard.append(told))
+    other.on_token_revoked(lambda *told: heard.append(told))
     old_hash, old = a_token(profile)
     new_hash, new = a_token(profile)
     await registry.store_token(old_hash, old)
     await eventually(lambda: other.list_tokens(profile.id))
-    await registry.replace_token(profile.id, old.id, new_hash, new)
+    await registry.replace_token(profile.id, old.id, new_hash, new, keeps="con_kept")
     await eventually(lambda: other.list_tokens(profile.id) == [new])
 
     for each in (registry, other):
         assert await each.find_token(old_hash) is None
         assert await each.find_token(new_hash) == new
-    assert heard == []
+    assert heard == [(old_hash, "con_kept")] * 2
 
 
 async def test_replacing_an_unknown_token_stores_nothing(registry, profile):
     """Of two rotations at once the second finds no token to replace, and its new one does not exist."""
     new_hash, new = a_token(profile)
     with pytest.raises(NotFound):
-        await registry.replace_token(profile.id, "tok_unknown", new_hash, new)
+        await registry.replace_token(profile.id, "tok_unknown", new_hash, new, keeps=None)
 
     assert await registry.find_token(new_hash) is None
 
@@ -440,8 +440,8 @@ async def test_changes_made_while_a_server_was_away_are_found_after_its_reconnec
     async with Cable(natsd.port) as cable:
         fabric = await Fabric.open(NatsAuth(f"nats://127.0.0.1:{cable.port}"), name="away")
         away = await Registry.open(fabric)
-        heard: list[str] = []
-        away.on_token_revoked(heard.append)
+        heard: list[tuple[str, str | None]] = []
+        away.on_token_revoked(lambda *told: heard.append(told))
         cable.cut()
         await eventually(fabric.problem)
         changed = msgspec.structs.replace(kept, skill="/changed")
@@ -451,7 +451,7 @@ async def test_changes_made_while_a_server_was_away_are_found_after_its_reconnec
         await registry.delete_source(profile.id, gone.id)
         await registry.create_source(new)
         await registry.delete_token(profile.id, lost.id)
-        await registry.replace_token(profile.id, rotated.id, new_hash, new_token)
+        await registry.replace_token(profile.id, rotated.id, new_hash, new_token, keeps=None)
         meanwhile = away.list_sources(profile.id)
         cable.mend()
         await eventually(lambda: away.list_tokens(profile.id) == [new_token], 10.0)
@@ -462,7 +462,7 @@ async def test_changes_made_while_a_server_was_away_are_found_after_its_reconnec
     assert {source.slug for source in meanwhile} == {"kept", "gone"}
     assert sorted(afterwards, key=lambda source: source.slug) == [changed, new]
     assert still_valid == [None, None]
-    assert heard == [lost_hash]
+    assert sorted(heard) == sorted([(lost_hash, None), (rotated_hash, None)])
 
 
 async def test_the_copy_answers_while_nats_is_away(fresh_natsd):
@@ -490,8 +490,8 @@ async def test_a_store_that_was_replaced_is_read_anew(fresh_natsd, tmp_path):
     registry = await Registry.open(fabric)
     profile = a_profile()
     token_hash, token = a_token(profile)
-    heard: list[str] = []
-    registry.on_token_revoked(heard.append)
+    heard: list[tuple[str, str | None]] = []
+    registry.on_token_revoked(lambda *told: heard.append(told))
     for _ in range(20):
         await registry.create_profile(a_profile())
     await registry.store_token(token_hash, token)
@@ -501,7 +501,7 @@ async def test_a_store_that_was_replaced_is_read_anew(fresh_natsd, tmp_path):
     await eventually(lambda: heard, 10.0)
     await registry.create_profile(profile)
 
-    assert heard == [token_hash]
+    assert heard == [(token_hash, None)]
     assert registry.list_profiles() == [profile]
     assert await registry.find_token(token_hash) is None
     await fabric.close()

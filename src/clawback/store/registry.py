@@ -237,11 +237,24 @@ class Registry:
             Unavailable: not known to be stored.
         """
         slug_key = subjects.slug_key(source.profile_id, source.slug)
-        await self._store(
-            f"there is a source with the slug {source.slug!r} already: choose another, or delete that source first",
-            _put(slug_key, source.id, await self._vacant(slug_key)),
-            _put(subjects.source_key(source.profile_id, source.id), source, 0),
+        conflict = (
+            f"there is a source with the slug {source.slug!r} already: choose another, or delete that source first"
         )
+        vacant = await self._vacant(slug_key)
+        while True:
+            try:
+                await self._store(
+                    conflict,
+                    _put(slug_key, source.id, vacant),
+                    _put(subjects.source_key(source.profile_id, source.id), source, 0),
+                )
+            except Conflict:
+                # The mark of a deletion is purged in the background: then the slug is free by another revision.
+                seen, vacant = vacant, await self._vacant(slug_key)
+                if vacant == seen:
+                    raise
+            else:
+                return
 
     async def update_source(self, profile_id: str, source_id: str, change: Callable[[Source], Source]) -> Source:
         """
