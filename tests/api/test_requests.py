@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import httpx
 import pytest
@@ -55,11 +56,13 @@ async def test_a_body_that_cannot_be_read_is_a_problem(api, body, why):
 async def test_a_wrong_word_is_refused_with_those_that_are_taken(api, method, path, body, field, words):
     """Nobody has to look them up."""
     answer = await api.ask(method, path, **({} if body is None else {"json": body}))
-    said, _, accepted = answer.json()["detail"].partition("; accepted is one of ")
+    said, _, accepted = re.sub("[:;] accepted is", "; accepted is", answer.json()["detail"]).partition(
+        "; accepted is one of "
+    )
 
     assert answer.status_code == 400
     assert field.casefold() in said.replace(" ", "").casefold()
-    assert set(words) <= set(accepted.split(", "))
+    assert set(words) <= set(accepted.partition(" (")[0].split(", "))
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "a"])

@@ -374,7 +374,7 @@ async def test_a_revoked_token_is_told_to_every_server_once(registry, other, pro
     """Each server hears of it, so that it can close sockets, and knows the token no more."""
     heard: dict[Registry, list[tuple[str, str | None]]] = {registry: [], other: []}
     for each, hashes in heard.items():
-        each.on_token_revoked(hashes.append)
+        each.on_token_revoked(lambda *told, hashes=hashes: hashes.append(told))
     token_hash, token = a_token(profile)
     await registry.store_token(token_hash, token)
     await eventually(lambda: other.list_tokens(profile.id))

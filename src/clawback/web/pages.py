@@ -23,6 +23,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER, HTTP_307_TEMPORARY_REDIREC
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from markupsafe import Markup
 
+from clawback.accounts.tokens import PREFIX as TOKEN_PREFIX
 from clawback.api.requests import TimelyRequest
 from clawback.errors import ClawbackError, Rejected
 from clawback.http.problems import CONTENT_TYPE, build_problem
@@ -120,7 +121,9 @@ def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHa
         return None
 
     def lead_home(request: Request[Any, Any, Any], host: str) -> Redirect:
-        way = place.way_home(host, path_of(request))
+        asked = path_of(request)
+        # Somebody may have put a token there: no answer of ours repeats one.
+        way = place.way_home(host, request.url.path if TOKEN_PREFIX in asked else asked)
         if way is None or request.method not in ("GET", "HEAD", "OPTIONS"):
             raise Rejected(f"the pages of this server are at {place.page_url} alone: open that and go on from there")
         return Redirect(way, status_code=HTTP_307_TEMPORARY_REDIRECT)
