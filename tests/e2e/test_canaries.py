@@ -159,6 +159,9 @@ async def test_no_planted_secret_is_anywhere_but_where_it_belongs(own_server, tm
     await asyncio.to_thread(use_commands, run, tokens, urls)
     await asyncio.to_thread(own_server.kill9)
     await asyncio.to_thread(own_server.start, **settings)
+    # A new one at each start.
+    password = json.loads((own_server.data_dir / "nats/credentials.json").read_text())["password"]
+    run.plant("next password of NATS", password)
     await send_webhooks(run, dict(list(urls.items())[::4]))
     run.look_at_processes("at the end")
     await asyncio.to_thread(own_server.stop)
