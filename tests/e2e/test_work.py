@@ -22,7 +22,8 @@ import json, os, pathlib, sys, time
 home = pathlib.Path(sys.argv[1])
 text = sys.stdin.read()
 names = {name[9:]: value for name, value in os.environ.items() if name.startswith("CLAWBACK_")}
-wish = json.loads(text.partition("-----\\n")[2].partition("\\n-----")[0])
+inside = text.partition("-----\\n")[2].partition("\\n-----")[0]
+wish = json.loads(inside[inside.index("{"):])  # behind what the sender named
 def note(what):
     with (home / "runs").open("a") as runs:
         runs.write(json.dumps({"what": what, "pid": os.getpid(), "n": wish["n"], "text": text, "env": names}) + "\\n")
@@ -149,6 +150,7 @@ async def test_a_run_is_told_what_claude_would_be(client, send, worker):
     assert "event_ack" not in first["text"]
     assert first["env"].pop("SESSION").startswith("work-")
     assert first["env"] == {
+        "EVENTS": "off",
         "EVENT_ID": event_id,
         "EVENT_ORIGIN": "webhook",
         "EVENT_PRIORITY": "normal",
