@@ -22,11 +22,11 @@ INITIALIZE = {
 }
 
 
-def run(home, *words, text=""):
+def run(home, *words):
     """Run `clawback`, or the import of modules, with a home of its own."""
     return subprocess.run(
         [sys.executable, PROGRAM, *words],
-        input=text,
+        input="",
         env=environment(home),
         capture_output=True,
         text=True,
@@ -84,9 +84,21 @@ def test_the_other_commands_run(tmp_path, words, code, said):
 
 def test_the_channel_runs(tmp_path):
     """It answers Claude Code, says that no hook can reach it, and ends when stdin does."""
-    ran = run(tmp_path, "channel", text=json.dumps(INITIALIZE) + "\n")
+    channel = subprocess.Popen(
+        [sys.executable, PROGRAM, "channel"],
+        env=environment(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with channel:
+        channel.stdin.write(json.dumps(INITIALIZE) + "\n")
+        channel.stdin.flush()
+        answer = json.loads(channel.stdout.readline())
+        _, said = channel.communicate(timeout=50)
 
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout.splitlines()[0])["result"]["serverInfo"]["name"] == "clawback"
-    assert "hooks cannot reach this channel" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert channel.returncode == 0, said
+    assert answer["result"]["serverInfo"]["name"] == "clawback"
+    assert "hooks cannot reach this channel" in said
+    assert "Traceback" not in said

@@ -10,7 +10,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.01
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 5.0) -> T:  # noqa: ASYNC109 -- the last value goes into the failure
+async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 15.0) -> T:  # noqa: ASYNC109 -- the last value goes into the failure
     """Ask `condition` (plain or async) every 10 ms until it is true and return what it said; fail after `timeout` s."""
     deadline = asyncio.get_running_loop().time() + timeout
     while True:

@@ -155,8 +155,12 @@ class GuardedHttp(HttpToolsProtocol):
             self._late_at = self.loop.time() + self._limits.head_s
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own type; uvicorn's never keeps one open
-        """Answer a request that had all come before its client closed its half of the connection; close after that."""
-        if not self._whole or self.cycle is None or self.cycle.response_complete:
+        """
+        Answer a request that had all come before its client closed its half of the connection; close after that.
+
+        An answer without a length never ends, so whoever closes while it is given has left.
+        """
+        if not self._whole or self.cycle is None or self.cycle.response_complete or self.cycle.chunked_encoding:
             return False
         self.cycle.keep_alive = False
         return True

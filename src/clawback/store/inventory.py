@@ -31,7 +31,7 @@ LISTED = (EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED, EventState.
 WALKS_AT_ONCE = 2
 """Of all profiles together. A walk asks NATS for a page once it has the last one."""
 
-MAX_WAITING_WALKS = 8
+MAX_WAITING_WALKS = 32
 """Of one profile, the one that walks included."""
 
 _LIVE = frozenset({EventState.QUEUED, EventState.OFFERED, EventState.CLAIMED})
