@@ -299,6 +299,7 @@ def test_the_table_is_whole():
         assert preset.steps, name
         assert "{url}" in " ".join(preset.steps), name
         assert preset.answer in (200, 202), name
+        assert 0.5 <= preset.patience_s < preset.answers_within_s, name
         if preset.rows and name not in ("standard-webhooks", "token", "basic", "query"):
             assert preset.source, name
         for row in preset.rows:

@@ -38,6 +38,8 @@ def _preset(preset: Preset) -> Iterator[str]:
     for number, step in enumerate(preset.steps, start=1):
         yield f"{number}. {step}"
     yield ""
+    if preset.command:
+        yield f"Or run: `{preset.command}`\n"
     for row in preset.rows:
         yield f"- Accepted: `{describe(row)}`{_about(row)}"
     if preset.type.header or preset.type.paths:

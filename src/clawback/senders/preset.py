@@ -7,6 +7,7 @@ The rows are in senders/presets/, a file for each family. Adding a sender is one
 
 from msgspec import Struct
 
+from clawback.senders.handshakes import Handshake
 from clawback.senders.signatures import Row
 
 
@@ -33,8 +34,17 @@ class Preset(Struct, frozen=True, kw_only=True):
         steps: what a person does at the sender, line by line; `{url}` and `{secret}` stand for the source's.
         example_type: an event type that it sends.
         example: a body of that type, as it would send it; JSON.
-        patience_s: how long NATS is tried before a 503, which follows from how long the sender waits.
+        command: a command that does the same as the steps, with `{url}`, `{secret}` and words in capitals to replace.
+        answers_within_s: how long the sender waits for its answer.
         answer: the status of success where the sender takes 202 for a failure.
+        empty: whether the sender acts on what an answer says, so that it is to say nothing.
+        handshakes: what it asks before it sends events, and how it says that it is there.
+        retry_s: for how long after the first try it sends the same request again, its time included. A request of that
+            age is no replay: its signed bytes, or its id, tell whether it is new.
+        redact: paths of the body where secrets are, which are taken out before it is stored.
+        items: the path of the list, where one body has several happenings; "" where the body is the list.
+        form_field: the field of a form that has the JSON.
+        signs_form_field: whether a form is signed by what that field has, instead of as a whole.
     """
 
     name: str
@@ -45,7 +55,20 @@ class Preset(Struct, frozen=True, kw_only=True):
     shows_secret: bool = False
     key_secret: bool = False
     steps: tuple[str, ...] = ()
+    command: str = ""
     example_type: str = ""
     example: str = ""
-    patience_s: float = 4.0
+    answers_within_s: float = 5.0
     answer: int = 202
+    empty: bool = False
+    handshakes: tuple[Handshake, ...] = ()
+    retry_s: int = 0
+    redact: tuple[str, ...] = ()
+    items: str | None = None
+    form_field: str = "payload"
+    signs_form_field: bool = False
+
+    @property
+    def patience_s(self) -> float:
+        """How long NATS is tried before a 503, which the sender is to hear before it gives up."""
+        return min(0.8 * self.answers_within_s, self.answers_within_s - 0.4)

@@ -52,10 +52,10 @@ PATH = "/webhooks/"
 """What the paths of this app start with; the mounting app passes them on whole."""
 
 DEFAULT_PATIENCE_S = 4.0
-"""How long NATS is tried before a 503 where no preset says how long its sender waits."""
+"""How long NATS is tried before a 503 where a newer server's preset says how long its sender waits."""
 
 LEAST_PATIENCE_S = 1.0
-"""What is left for NATS however long the body took: one attempt."""
+"""What is left for NATS however long the body took: one attempt. It is less where the sender waits no longer."""
 
 THREAD_BYTES = 1024 * 1024
 """Larger bodies are verified in a thread: HMAC and UTF-8 of 25 MiB take 30 ms, in which nobody else would be served."""
@@ -364,7 +364,8 @@ class WebhookEndpoint:
         """Store an event, or put it into the spool where NATS is away and there is one; says what became of it."""
         spool = self._spool if self._spool is not None and self._spool.takes_events else None
         # With a spool there is nothing to gain by waiting.
-        patience_s = 0.0 if spool else _patience_s(source.scheme) - (time.monotonic() - started)
+        whole_s = _patience_s(source.scheme)
+        left_s = 0.0 if spool else whole_s - (time.monotonic() - started)
         if spool is None or not spool.has_events_of(source.id):
             try:
                 new = await self._events.store(
@@ -372,7 +373,7 @@ class WebhookEndpoint:
                     event,
                     body,
                     maker=subjects.source_maker(source.id),
-                    patience_s=max(patience_s, LEAST_PATIENCE_S),
+                    patience_s=max(left_s, min(whole_s, LEAST_PATIENCE_S)),
                 )
             except Unavailable as error:
                 if spool is None:

@@ -26,7 +26,7 @@ ROWS = (
             "Subscribe to bot events, and install the app.",
         ),
         example_type="app_mention",
-        patience_s=2.0,  # it gives up after 3 s
+        answers_within_s=3.0,
     ),
     Preset(
         name="discord-events",
@@ -49,7 +49,7 @@ ROWS = (
         ),
         example_type="APPLICATION_AUTHORIZED",
         example='{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}',
-        patience_s=2.0,
+        answers_within_s=3.0,
     ),
     Preset(
         name="zoom",
@@ -72,7 +72,7 @@ ROWS = (
         ),
         example_type="meeting.ended",
         example='{"event":"meeting.ended","payload":{"object":{"id":"7"}}}',
-        patience_s=2.0,
+        answers_within_s=3.0,
     ),
     Preset(
         name="twitch",
@@ -107,7 +107,6 @@ ROWS = (
         ),
         example_type="conversation.user.created",
         example='{"id":"notif_1","topic":"conversation.user.created","data":{"item":{"id":"7"}}}',
-        patience_s=3.0,
     ),
     Preset(
         name="telegram",

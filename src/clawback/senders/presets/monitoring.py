@@ -18,7 +18,7 @@ ROWS = (
         ),
         example_type="issue.created",
         example='{"action":"created","data":{"issue":{"id":"7","title":"ZeroDivisionError"}},"actor":{"name":"Ada"}}',
-        patience_s=1.0,  # it gives up after a second
+        answers_within_s=1.0,
     ),
     Preset(
         name="pagerduty",

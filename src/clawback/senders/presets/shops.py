@@ -63,7 +63,6 @@ ROWS = (
         steps=("Open Developer tools, Notifications, New destination.", "Enter the URL {url}.", _SHOWN),
         example_type="transaction.completed",
         example='{"event_id":"evt_1","event_type":"transaction.completed","data":{"id":"txn_1"}}',
-        patience_s=3.0,
     ),
     Preset(
         name="square",
@@ -103,6 +102,5 @@ ROWS = (
         steps=("Open Account and Settings, Webhooks.", "Enter the URL {url} and the secret {secret}."),
         example_type="payment.failed",
         example='{"event":"payment.failed","payload":{"payment":{"entity":{"id":"pay_1"}}}}',
-        patience_s=3.0,
     ),
 )
