@@ -43,7 +43,7 @@ def sent(name, delivery_id="abc"):
 def test_a_sample_is_verified_and_has_its_event_type(name):
     """As its own server would see it."""
     sample, secret, request = sent(name)
-    expected = {Scheme.GITLAB: GITLAB_TYPES.get(sample.kind), Scheme.GENERIC: "", Scheme.NONE: "", "telegram": ""}
+    expected = {Scheme.GITLAB: GITLAB_TYPES.get(sample.kind), Scheme.GENERIC: "", Scheme.NONE: ""}
 
     verify(request, sample.scheme, [secret], NOW)
     assert read_event_type(request, sample.scheme, None) == expected.get(sample.scheme, sample.kind)

@@ -160,6 +160,69 @@ def linear(secret: bytes, body: bytes, _moment: datetime, ident: str) -> Fields:
     return {"Linear-Signature": digest(secret, body).hex(), "Linear-Delivery": ident}
 
 
+def polar(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Polar does: its SDK encodes the secret's text to base64, which the standard's library decodes."""
+    return standard()(b"whsec_" + base64.b64encode(secret), body, moment, ident)
+
+
+def supabase(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Supabase Auth does."""
+    return standard()(secret.removeprefix(b"v1,"), body, moment, ident)
+
+
+def trello(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Trello does."""
+    return {"X-Trello-Webhook": b64(digest(secret, body + URL.encode(), "sha1"))}
+
+
+def adyen_platform(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Adyen's platforms do."""
+    return {"HmacSignature": b64(digest(bytes.fromhex(secret.decode()), body))}
+
+
+def ms_teams(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Teams does."""
+    return {"Authorization": f"HMAC {b64(digest(base64.b64decode(secret), body))}"}
+
+
+def airtable(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Airtable does: a key in base64, a digest in hex."""
+    return {"X-Airtable-Content-MAC": f"hmac-sha256={digest(base64.b64decode(secret), body).hex()}"}
+
+
+def customer_io(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Customer.io does."""
+    time = seconds(moment)
+    return {"X-CIO-Signature": digest(secret, f"v0:{time}:".encode() + body).hex(), "X-CIO-Timestamp": time}
+
+
+def retell(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Retell does: the time comes behind the body."""
+    time = millis(moment)
+    return {"x-retell-signature": f"v={time},d={digest(secret, body + time.encode()).hex()}"}
+
+
+def zendesk(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as Zendesk does."""
+    time, family = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "X-Zendesk-Webhook"
+    return {
+        f"{family}-Signature": b64(digest(secret, time.encode() + body)),
+        f"{family}-Signature-Timestamp": time,
+        f"{family}-Invocation-Id": ident,
+    }
+
+
+def webflow(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Webflow does."""
+    time = millis(moment)
+    return {"x-webflow-signature": digest(secret, f"{time}:".encode() + body).hex(), "x-webflow-timestamp": time}
+
+
+def prefixed(name: str) -> Signer:
+    """Sign the body alone, in base64 behind `sha256=`."""
+    return lambda secret, body, _moment, _ident: {name: f"sha256={b64(digest(secret, body))}"}
+
+
 SIGNERS: dict[str, Signer] = {
     "github": plain("X-Hub-Signature-256", "sha256=", id_header="X-GitHub-Delivery"),
     "gitlab": token("X-Gitlab-Token"),
@@ -203,6 +266,58 @@ SIGNERS: dict[str, Signer] = {
     "intercom": plain("X-Hub-Signature", "sha1=", "sha1"),
     "telegram": token("X-Telegram-Bot-Api-Secret-Token"),
     "elevenlabs": listed("ElevenLabs-Signature", "t={t},v0={s}", b"."),
+    "gitlab-signing": standard(),
+    "bitbucket-server": plain("X-Hub-Signature", "sha256=", id_header="X-Request-Id"),
+    "azure-devops": basic,
+    "jenkins": token("X-Webhook-Token"),
+    "semaphore": plain("X-Semaphore-Signature-256", "sha256="),
+    "npm": plain("x-npm-signature", "sha256="),
+    "dockerhub": token("X-Webhook-Token"),
+    "railway": token("X-Webhook-Token"),
+    "confluence-dc": plain("X-Hub-Signature", "sha256="),
+    "shortcut": plain("Payload-Signature"),
+    "asana": plain("X-Hook-Signature"),
+    "trello": trello,
+    "notion": plain("X-Notion-Signature", "sha256="),
+    "opsgenie": token("X-Webhook-Token"),
+    "datadog": token("X-Webhook-Token"),
+    "newrelic": token("Authorization", "Bearer "),
+    "rollbar": token("X-Webhook-Token"),
+    "bugsnag": token("X-Webhook-Token"),
+    "uptime-kuma": token("Authorization", "Bearer "),
+    "statuspage": token("X-Webhook-Token"),
+    "betterstack": token("X-Webhook-Token"),
+    "cloudflare": token("cf-webhook-auth"),
+    "supabase-auth": supabase,
+    "anthropic": standard(),
+    "recall-ai": standard(),
+    "aws-eventbridge": token("X-Webhook-Token"),
+    "auth0": token("Authorization"),
+    "okta": token("Authorization"),
+    "supabase-db": token("X-Webhook-Token"),
+    "cursor": plain("X-Webhook-Signature", "sha256=", id_header="X-Webhook-ID"),
+    "launchdarkly": plain("X-LD-Signature"),
+    "lemonsqueezy": plain("X-Signature"),
+    "polar": polar,
+    "adyen-platform": adyen_platform,
+    "chargebee": basic,
+    "slack-events": timed("X-Slack-Signature", "X-Slack-Request-Timestamp", "v0="),
+    "slack-interactivity": timed("X-Slack-Signature", "X-Slack-Request-Timestamp", "v0="),
+    "slack-commands": timed("X-Slack-Signature", "X-Slack-Request-Timestamp", "v0="),
+    "discord-interactions": discord,
+    "postmark": basic,
+    "ms-teams": ms_teams,
+    "customer-io": customer_io,
+    "retell": retell,
+    "meta": plain("X-Hub-Signature-256", "sha256="),
+    "twitter": prefixed("x-twitter-webhooks-signature"),
+    "zendesk": zendesk,
+    "typeform": prefixed("Typeform-Signature"),
+    "calendly": listed("Calendly-Webhook-Signature", "t={t},v1={s}", b"."),
+    "cal-com": plain("X-Cal-Signature-256"),
+    "dropbox": plain("X-Dropbox-Signature"),
+    "airtable": airtable,
+    "webflow": webflow,
     "standard-webhooks": standard(),
     "hmac": plain("X-Signature", "sha256="),
     "generic": plain("X-Signature", "sha256="),
@@ -213,15 +328,32 @@ SIGNERS: dict[str, Signer] = {
 
 _STANDARD = b"whsec_" + base64.b64encode(b"planted-secret-of-thirty-bytes")
 
-_STANDARD_NAMES = ("standard-webhooks", "svix", "clerk", "resend", "render", "openai", "replicate", "incident-io")
+_STANDARD_NAMES = (
+    "standard-webhooks",
+    "svix",
+    "clerk",
+    "resend",
+    "render",
+    "openai",
+    "replicate",
+    "incident-io",
+    "gitlab-signing",
+    "anthropic",
+    "recall-ai",
+)
+_PUBLIC_KEY = ED25519_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex().encode()
+_BASIC_NAMES = ("basic", "azure-devops", "chargebee", "postmark")
 
 SECRETS: dict[str, bytes] = {
     **dict.fromkeys(_STANDARD_NAMES, _STANDARD),
-    "basic": b"ada:planted-password",
-    "discord-events": ED25519_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex().encode(),
+    **dict.fromkeys(_BASIC_NAMES, b"ada:planted-password"),
+    **dict.fromkeys(("discord-events", "discord-interactions"), _PUBLIC_KEY),
+    "supabase-auth": b"v1," + _STANDARD,
+    "adyen-platform": b"44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
+    **dict.fromkeys(("ms-teams", "airtable"), b"cGxhbnRlZC1zZWNyZXQtb2YtdGhpcnR5LWJ5dGVz"),
     "sendgrid": b64(ECDSA_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).encode(),
 }
 """What a source of these presets is given; of all others any text."""
 
-UNSIGNED = ("gitlab", "alertmanager", "honeycomb", "telegram", "token", "basic")
+UNSIGNED = tuple(name for name, signer in SIGNERS.items() if "token.<locals>" in signer.__qualname__ or signer is basic)
 """These show a secret and sign nothing."""

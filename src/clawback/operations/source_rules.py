@@ -166,11 +166,11 @@ def _make_secret(scheme: str, random_bytes: Callable[[int], bytes]) -> str:
     if preset.shows_secret:
         raise Rejected(f"{preset.title} takes no secret of ours{_where_to_find(scheme)}")
     key = random_bytes(32)
-    if scheme == "basic":
-        return f"clawback:{key.hex()}"
     if preset.key_secret:
         # GitLab takes such a one as a signing token: the request is then signed, not just accompanied by its secret.
         return _WHSEC + base64.b64encode(key).decode()
+    if preset.rows and not any(row.key(key.hex().encode()) for row in preset.rows):
+        return f"clawback:{key.hex()}"
     return key.hex()
 
 

@@ -2,7 +2,8 @@
 Event types: the string that routes go by, such as `pull_request.opened`. Pure.
 
 A source says where its type stands, or its scheme does: in a header, else at a dotted path of the body; and, appended
-with a dot, at a second path (`action`). No place, or nothing there, is the empty type, which only `*` routes.
+with a dot, at a second path (`action`). Some senders name no type: a key of the body tells it, or there is one alone.
+No place, or nothing there, is the empty type, which only `*` routes.
 """
 
 from clawback.model import EventTypeRule
@@ -30,6 +31,10 @@ def read_event_type(request: Request, scheme: str, rule: EventTypeRule | None) -
     kind = _header(request, places.header)
     for path in places.paths:
         kind = kind or request.text_at(path)
+    if not kind and places.keys:
+        fields = request.fields()
+        kind = next((told for key, told in places.keys.items() if key in fields), None)
+    kind = kind or places.always
     if not kind:
         return ""
     action = request.text_at(places.action) if places.action else None

@@ -6,7 +6,7 @@ The page of senders, docs/senders.md, made from the table. Pure.
 
 from collections.abc import Iterator
 
-from clawback.senders.preset import Preset
+from clawback.senders.preset import Places, Preset
 from clawback.senders.presets import families
 from clawback.senders.signatures import InBody, InHeader, Row, describe
 
@@ -42,15 +42,23 @@ def _preset(preset: Preset) -> Iterator[str]:
         yield f"Or run: `{preset.command}`\n"
     for row in preset.rows:
         yield f"- Accepted: `{describe(row)}`{_about(row)}"
-    if preset.type.header or preset.type.paths:
-        places = [*([preset.type.header] if preset.type.header else []), *preset.type.paths]
+    if where := _where_type(preset.type):
         action = f", and `{preset.type.action}` behind a dot" if preset.type.action else ""
         example = f"; such as `{preset.example_type}`" if preset.example_type else ""
-        yield f"- Event type: `{'`, else `'.join(places)}`{action}{example}"
+        yield f"- Event type: {where}{action}{example}"
     if preset.source:
         yield f"- From: {preset.source}"
     if preset.rows or preset.source:
         yield ""
+
+
+def _where_type(places: Places) -> str:
+    said = [f"`{each}`" for each in (*([places.header] if places.header else []), *places.paths)]
+    if places.keys:
+        said.append(f"by the key that the body has: {', '.join(f'`{told}`' for told in places.keys.values())}")
+    if places.always:
+        said.append(f"always `{places.always}`" if not said else f"`{places.always}`")
+    return ", else ".join(said)
 
 
 def _about(row: Row) -> str:

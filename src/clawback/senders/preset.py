@@ -5,6 +5,8 @@ The rows are in senders/presets/, a file for each family. Adding a sender is one
 `docs/senders.md`, `clawback trigger`, the API and every test take it from the table.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from clawback.senders.handshakes import Handshake
@@ -12,11 +14,18 @@ from clawback.senders.signatures import Row
 
 
 class Places(Struct, frozen=True):
-    """Where an event type stands: the header first, then each path; `action` is appended to what was found."""
+    """
+    Where an event type stands: the header first, then each path; `action` is appended to what was found.
+
+    `keys`: where neither has one, the first of these keys that the body's object has, and the type that it tells.
+    `always`: what it is else.
+    """
 
     header: str | None = None
     paths: tuple[str, ...] = ()
     action: str | None = None
+    keys: Mapping[str, str] = {}
+    always: str = ""
 
 
 class Preset(Struct, frozen=True, kw_only=True):

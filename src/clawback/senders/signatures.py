@@ -143,6 +143,12 @@ def as_base64_or_text(secret: bytes) -> bytes:
     return as_base64(secret) if secret.startswith(_SIGNING_PREFIX) else secret
 
 
+def as_supabase(secret: bytes) -> bytes:
+    """Decode what Supabase shows, `v1,whsec_…`; of several with `|` between them the first, since all of them sign."""
+    first = secret.partition(b"|")[0].removeprefix(b"v1,")
+    return as_base64(first) if first.startswith(_SIGNING_PREFIX) else b""
+
+
 KEY_FORMS: dict[str, Callable[[bytes], bytes]] = {"text": as_text, "base64": as_base64, "hex": as_hex}
 """How a source of type `hmac` may say that its secret is to be read."""
 
@@ -224,6 +230,20 @@ def standard(family: str, key: Callable[[bytes], bytes] = as_base64) -> Row:
         delivery=InHeader(f"{family}-Id"),
         key=key,
     )
+
+
+def as_basic(secret: bytes) -> bytes:
+    """Take `user:password`, and nothing else."""
+    return secret if b":" in secret else b""
+
+
+BEARER = Row(place=InHeader("Authorization"), prefix=b"Bearer ", algorithm=TOKEN)
+BASIC_AUTH = Row(place=InHeader("Authorization"), prefix=b"Basic ", algorithm=BASIC, key=as_basic)
+OWN_HEADER = header("X-Webhook-Token", algorithm=TOKEN)
+IN_URL = Row(place=InQuery("token"), algorithm=TOKEN)
+"""For senders that sign nothing, and let a person name headers, a user or a URL."""
+
+ANY_TOKEN = (BEARER, OWN_HEADER, IN_URL)
 
 
 def check_rows(

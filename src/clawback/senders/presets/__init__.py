@@ -1,9 +1,9 @@
 """Every preset, by its name. Pure. A sender is a row in the file of its family; the files are read here, once."""
 
 from clawback.senders.preset import Preset
-from clawback.senders.presets import forges, mechanisms, messaging, monitoring, platforms, shops, trackers
+from clawback.senders.presets import content, forges, mechanisms, messaging, monitoring, platforms, shops, trackers
 
-_FAMILIES = (forges, trackers, monitoring, platforms, shops, messaging, mechanisms)
+_FAMILIES = (forges, trackers, monitoring, platforms, shops, messaging, content, mechanisms)
 
 PRESETS: dict[str, Preset] = {preset.name: preset for family in _FAMILIES for preset in family.ROWS}
 """Family by family, in the order in which people are shown them."""

@@ -1,7 +1,13 @@
 """Where code lives, and who builds and ships it. Pure."""
 
+from msgspec.structs import replace
+
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
+    ANY_TOKEN,
+    BASIC_AUTH,
+    BEARER,
+    OWN_HEADER,
     TOKEN,
     Clock,
     InBody,
@@ -137,5 +143,107 @@ ROWS = (
         steps=("Run: heroku webhooks:add -i api:release -l notify -u {url} -s {secret} -a APP",),
         example_type="release.update",
         example='{"id":"01f","resource":"release","action":"update","data":{"status":"failed","version":7}}',
+    ),
+    Preset(
+        name="gitlab-signing",
+        title="GitLab, by signing token alone",
+        rows=(standard("Webhook", key=as_signing_token),),
+        type=Places(header="X-Gitlab-Event", paths=("object_kind",)),
+        source="gitlab.com, merge requests 230944 and 231325",
+        key_secret=True,
+        steps=(
+            "Open the project's or group's Settings, Webhooks, Add new webhook.",
+            "Enter the URL {url} and the signing token {secret}. Requests with a secret token alone are refused.",
+            "Choose the triggers.",
+        ),
+        example_type="Push Hook",
+        example='{"object_kind":"push","ref":"refs/heads/main","project":{"path_with_namespace":"acme/shop"}}',
+    ),
+    Preset(
+        name="bitbucket-server",
+        title="Bitbucket Data Center",
+        rows=(header("X-Hub-Signature", prefix=b"sha256=", delivery=InHeader("X-Request-Id")),),
+        type=Places(header="X-Event-Key", paths=("eventKey",)),
+        source="confluence.atlassian.com, Manage webhooks (Data Center)",
+        steps=("Open the repository's or project's settings, Webhooks, Create webhook.", _ENTER, "Choose the events."),
+        example_type="pr:opened",
+        example='{"eventKey":"pr:opened","actor":{"name":"ada"},"pullRequest":{"id":7,"title":"Fix the cart"}}',
+    ),
+    Preset(
+        name="azure-devops",
+        title="Azure DevOps",
+        # Service hooks sign nothing: a user and password, or a header of one's own.
+        rows=tuple(replace(row, delivery=InBody("id")) for row in (BASIC_AUTH, BEARER, OWN_HEADER)),
+        type=Places(paths=("eventType",)),
+        source="learn.microsoft.com, Webhooks with Azure DevOps",
+        steps=(
+            "Open Project settings, Service hooks, Create subscription, Web Hooks; one for each kind of event.",
+            "Enter the URL {url}, and the secret {secret} as user and password, on both sides of its colon.",
+            "A secret without a colon goes into HTTP headers instead: X-Webhook-Token:{secret}",
+        ),
+        example_type="git.push",
+        example='{"id":"03c1","eventType":"git.push","resource":{"pushedBy":{"displayName":"Ada"},"pushId":14}}',
+    ),
+    Preset(
+        name="jenkins",
+        title="Jenkins, Notification plugin",
+        rows=ANY_TOKEN,
+        type=Places(paths=("build.phase",), action="build.status"),
+        source="plugins.jenkins.io, Notification",
+        steps=(
+            "Open the job's configuration, Job Notifications, Add Endpoint: format JSON, protocol HTTP.",
+            "Enter the URL {url}?token={secret}.",
+        ),
+        example_type="COMPLETED.FAILURE",
+        example='{"name":"shop","build":{"number":7,"phase":"COMPLETED","status":"FAILURE","url":"job/shop/7/"}}',
+    ),
+    Preset(
+        name="semaphore",
+        title="Semaphore CI",
+        rows=(header("X-Semaphore-Signature-256", prefix=b"sha256=", delivery=InBody("pipeline.id")),),
+        type=Places(paths=("pipeline.state",), action="pipeline.result"),
+        source="docs.semaphoreci.com, Webhook notifications",
+        steps=(
+            "Open the organization's Settings, Notifications, and add a webhook with the endpoint {url}.",
+            "Make a secret with WEBHOOK_SECRET={secret} and name it there.",
+        ),
+        example_type="done.failed",
+        example='{"version":"1.0.0","pipeline":{"id":"4a2f","state":"done","result":"failed"},"project":{"name":"shop"}}',
+    ),
+    Preset(
+        name="npm",
+        title="npm registry",
+        rows=(header("x-npm-signature", prefix=b"sha256="),),
+        type=Places(paths=("event",)),
+        source="docs.npmjs.com, npm hook",
+        steps=("Run: npm hook add PACKAGE {url} {secret}",),
+        example_type="package:publish",
+        example='{"event":"package:publish","name":"@acme/shop","type":"package","version":"1.0.0","time":1524171000000}',
+    ),
+    Preset(
+        name="dockerhub",
+        title="Docker Hub",
+        rows=ANY_TOKEN,
+        type=Places(always="push"),
+        source="docs.docker.com, Docker Hub webhooks",
+        steps=(
+            "Open the repository, Webhooks, and enter the URL {url}?token={secret}.",
+            "The body names a callback_url; nothing here calls it.",
+        ),
+        example_type="push",
+        example='{"push_data":{"tag":"latest","pusher":"ada"},"repository":{"repo_name":"acme/shop"}}',
+    ),
+    Preset(
+        name="railway",
+        title="Railway",
+        rows=ANY_TOKEN,
+        type=Places(paths=("type",)),
+        source="docs.railway.com, Webhooks",
+        steps=(
+            "Open Project Settings, Webhooks, and enter the URL {url}?token={secret}.",
+            "Its test button sends from the browser, which may be refused; a deployment tells whether it works.",
+        ),
+        example_type="Deployment.failed",
+        example='{"type":"Deployment.failed","details":{"status":"FAILED"},"resource":{"project":{"name":"shop"}}}',
     ),
 )

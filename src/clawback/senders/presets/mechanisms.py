@@ -1,13 +1,7 @@
 """Types that are no sender: what a source without a preset is made of, and the open standard. Pure."""
 
 from clawback.senders.preset import Places, Preset
-from clawback.senders.signatures import BASIC, TOKEN, InHeader, InQuery, Row, as_text, header, standard
-
-
-def _with_colon(secret: bytes) -> bytes:
-    """Take `user:password`, and nothing else."""
-    return secret if b":" in secret else b""
-
+from clawback.senders.signatures import BASIC_AUTH, BEARER, IN_URL, OWN_HEADER, standard
 
 ROWS = (
     Preset(
@@ -39,10 +33,7 @@ ROWS = (
     Preset(
         name="token",
         title="A token in a header",
-        rows=(
-            Row(place=InHeader("Authorization"), prefix=b"Bearer ", algorithm=TOKEN),
-            header("X-Webhook-Token", algorithm=TOKEN),
-        ),
+        rows=(BEARER, OWN_HEADER),
         steps=(
             "Let the sender call {url} with the header Authorization: Bearer {secret}, or X-Webhook-Token: {secret}.",
         ),
@@ -50,13 +41,13 @@ ROWS = (
     Preset(
         name="basic",
         title="HTTP basic authentication",
-        rows=(Row(place=InHeader("Authorization"), prefix=b"Basic ", algorithm=BASIC, key=_with_colon),),
+        rows=(BASIC_AUTH,),
         steps=("Let the sender call {url} with the user and password of the secret.",),
     ),
     Preset(
         name="query",
         title="A token in the URL",
-        rows=(Row(place=InQuery("token"), algorithm=TOKEN, key=as_text),),
+        rows=(IN_URL,),
         steps=(
             "Enter the URL {url}?token={secret} at the sender. Whoever reads its logs or settings can send events.",
         ),

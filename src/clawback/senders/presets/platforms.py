@@ -1,46 +1,80 @@
 """Services that other programs are built on. Pure."""
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from clawback.senders.preset import Places, Preset
-from clawback.senders.signatures import ECDSA, Clock, InHeader, InSignature, as_base64_or_text, as_public_key, header
+from clawback.senders.signatures import (
+    ANY_TOKEN,
+    BASIC_AUTH,
+    ECDSA,
+    OWN_HEADER,
+    TOKEN,
+    Clock,
+    InBody,
+    InHeader,
+    InSignature,
+    as_base64,
+    as_base64_or_text,
+    as_public_key,
+    as_supabase,
+    header,
+)
 from clawback.senders.signatures import standard as row
 
 _SHOWN = "Copy the signing secret that it shows, and give it to this source."
 
 
+_TYPE = Places(paths=("type",))
+
+
 def _standard(
-    name: str, title: str, where: str, example_type: str, *, family: str = "Webhook", **more: object
+    name: str,
+    title: str,
+    where: str,
+    example_type: str,
+    *,
+    families: tuple[str, ...] = ("Webhook",),
+    key: Callable[[bytes], bytes] = as_base64,
+    type: Places = _TYPE,  # noqa: A002 -- the field's name
+    example: str = "",
+    note: tuple[str, ...] = (),
 ) -> Preset:
     """Build the preset of a sender that goes by Standard Webhooks and shows its secret."""
-    kind = more.get("kind", "type")
     return Preset(
         name=name,
         title=title,
-        rows=(row(family, as_base64_or_text if more.get("text_key") else row(family).key),),
-        type=Places(paths=(str(kind),)),
+        rows=tuple(row(family, key) for family in families),
+        type=type,
         source=f"{title}'s documentation of its webhooks; the standard's own vectors",
         shows_secret=True,
-        key_secret=not more.get("text_key"),
-        steps=(f"Open {where}.", "Enter the URL {url} and choose the events.", _SHOWN),
+        key_secret=key is as_base64,
+        steps=(f"Open {where}.", "Enter the URL {url} and choose the events.", _SHOWN, *note),
         example_type=example_type,
-        example=str(more.get("example") or f'{{"{kind}":"{example_type}","data":{{}}}}'),
+        example=example or f'{{"{(*type.paths, "type")[0]}":"{example_type}","data":{{}}}}',
     )
 
 
 ROWS = (
-    _standard("svix", "Svix", "the sender's page of endpoints", "invoice.paid", family="Svix"),
-    _standard("clerk", "Clerk", "the dashboard, Configure, Webhooks, Add Endpoint", "user.created", family="Svix"),
-    _standard("resend", "Resend", "resend.com/webhooks, Add webhook", "email.bounced", family="Svix"),
+    _standard("svix", "Svix", "the sender's page of endpoints", "invoice.paid", families=("Svix",)),
+    _standard("clerk", "Clerk", "the dashboard, Configure, Webhooks, Add Endpoint", "user.created", families=("Svix",)),
+    _standard("resend", "Resend", "resend.com/webhooks, Add webhook", "email.bounced", families=("Svix",)),
     _standard("render", "Render", "the workspace, Integrations, Webhooks", "deploy_ended"),
-    _standard("openai", "OpenAI", "Settings, Project, Webhooks", "response.completed", text_key=True),
+    _standard("openai", "OpenAI", "Settings, Project, Webhooks", "response.completed", key=as_base64_or_text),
     _standard(
         "replicate",
         "Replicate",
         "GET https://api.replicate.com/v1/webhooks/default/secret for the secret, and name the URL in each prediction",
         "succeeded",
-        kind="status",
+        type=Places(paths=("status",)),
     ),
     _standard(
-        "incident-io", "incident.io", "Settings, Webhooks", "public_incident.incident_created_v2", kind="event_type"
+        "incident-io",
+        "incident.io",
+        "Settings, Webhooks",
+        "public_incident.incident_created_v2",
+        type=Places(paths=("event_type",)),
     ),
     Preset(
         name="sanity",
@@ -72,6 +106,7 @@ ROWS = (
                 prefix=b"v1=",
                 signed="{timestamp}.{body}",
                 clock=Clock(InSignature(b"t="), unit="ms", tolerance_s=180),
+                delivery=InBody("id"),
             ),
         ),
         type=Places(paths=("event",)),
@@ -127,5 +162,122 @@ ROWS = (
         ),
         example_type="bounce",
         example='[{"event":"bounce","email":"ada@example.com","sg_event_id":"1"}]',
+    ),
+    _standard(
+        "supabase-auth",
+        "Supabase Auth hooks",
+        "the project, Authentication, Hooks, and add one over HTTPS",
+        "send_email",
+        key=as_supabase,
+        type=Places(
+            keys={
+                "email_data": "send_email",
+                "sms": "send_sms",
+                "claims": "custom_access_token",
+                "factor_id": "mfa_verification_attempt",
+                "valid": "password_verification_attempt",
+            }
+        ),
+        note=("The answer of such a hook decides the login: this one is for hooks whose answer may say nothing.",),
+        example='{"user":{"id":"8484b834","email":"ada@example.com"},"email_data":{"email_action_type":"signup"}}',
+    ),
+    _standard(
+        "anthropic",
+        "Anthropic",
+        "the Claude Console, Manage, Webhooks",
+        "session.status_idled",
+        type=Places(paths=("data.type",)),
+        example='{"type":"event","id":"evt_1","data":{"type":"session.status_idled","id":"session_1"}}',
+    ),
+    _standard(
+        "recall-ai",
+        "Recall.ai",
+        "the dashboard, Webhooks",
+        "bot.status_change",
+        type=Places(paths=("event",)),
+        families=("Webhook", "Svix"),
+    ),
+    Preset(
+        name="aws-eventbridge",
+        title="AWS EventBridge",
+        rows=tuple(replace(row, delivery=InBody("id")) for row in (BASIC_AUTH, *ANY_TOKEN)),
+        type=Places(paths=("detail-type",), action="source"),
+        source="docs.aws.amazon.com, API destinations",
+        steps=(
+            (
+                "Run: aws events create-connection --name clawback --authorization-type API_KEY --auth-parameters "
+                "'ApiKeyAuthParameters={ApiKeyName=X-Webhook-Token,ApiKeyValue={secret}}'"
+            ),
+            "Run: aws events create-api-destination with the endpoint {url}; then put-rule and put-targets.",
+        ),
+        example_type="EC2 Instance State-change Notification.aws.ec2",
+        example=(
+            '{"id":"7bf7","detail-type":"EC2 Instance State-change Notification","source":"aws.ec2",'
+            '"detail":{"state":"stopped"}}'
+        ),
+    ),
+    Preset(
+        name="auth0",
+        title="Auth0 log stream",
+        rows=(header("Authorization", prefix=b"Bearer ", optional_prefix=True, algorithm=TOKEN),),
+        type=Places(paths=("0.data.type", "data.type")),
+        source="auth0.com/docs, Custom log streams",
+        steps=(
+            "Open Monitoring, Streams, Create Stream, Custom Webhook.",
+            "Enter the URL {url}, the authorization token {secret}, and the format JSON array.",
+        ),
+        example_type="fp",
+        example='[{"log_id":"9002","data":{"type":"fp","description":"Wrong password","user_name":"ada"}}]',
+    ),
+    Preset(
+        name="okta",
+        title="Okta event hooks",
+        rows=(
+            header(
+                "Authorization", prefix=b"Bearer ", optional_prefix=True, algorithm=TOKEN, delivery=InBody("eventId")
+            ),
+            replace(OWN_HEADER, delivery=InBody("eventId")),
+        ),
+        type=Places(paths=("data.events.0.eventType",)),
+        source="developer.okta.com, Event hooks",
+        steps=(
+            "Open Workflow, Event Hooks, Create Event Hook, and enter the URL {url}.",
+            "Authentication field: Authorization, authentication secret: {secret}. Then press Verify.",
+        ),
+        example_type="user.account.lock",
+        example='{"eventId":"b5a1","eventType":"com.okta.event_hook","data":{"events":[{"eventType":"user.account.lock"}]}}',
+    ),
+    Preset(
+        name="supabase-db",
+        title="Supabase database webhooks",
+        rows=ANY_TOKEN,
+        type=Places(paths=("type",), action="table"),
+        source="supabase.com/docs, Database webhooks",
+        steps=(
+            "Open Database, Webhooks, Create a new hook, HTTP Request, and enter the URL {url}.",
+            "Add the HTTP header X-Webhook-Token: {secret}.",
+        ),
+        example_type="INSERT.orders",
+        example='{"type":"INSERT","table":"orders","schema":"public","record":{"id":7},"old_record":null}',
+    ),
+    Preset(
+        name="cursor",
+        title="Cursor cloud agents",
+        rows=(header("X-Webhook-Signature", prefix=b"sha256=", delivery=InHeader("X-Webhook-ID")),),
+        type=Places(header="X-Webhook-Event", paths=("event",), action="status"),
+        source="cursor.com/docs, Webhooks of cloud agents",
+        steps=('Name it when an agent is started: "webhook": {"url": "{url}", "secret": "{secret}"}',),
+        example_type="statusChange.FINISHED",
+        example='{"event":"statusChange","id":"bc_1","status":"FINISHED","source":{"repository":"acme/shop"}}',
+    ),
+    Preset(
+        name="launchdarkly",
+        title="LaunchDarkly",
+        rows=(header("X-LD-Signature", delivery=InBody("_id")),),
+        type=Places(paths=("kind",), action="titleVerb"),
+        source="launchdarkly.com/docs, Webhooks",
+        steps=("Open Integrations, Webhooks, Add integration.", "Enter the URL {url}, sign, and the secret {secret}."),
+        example_type="flag.turned on the flag",
+        example='{"_id":"50b6","kind":"flag","titleVerb":"turned on the flag","name":"New cart"}',
     ),
 )

@@ -1,7 +1,20 @@
 """Who sells and takes payments. Pure."""
 
+from msgspec.structs import replace
+
 from clawback.senders.preset import Places, Preset
-from clawback.senders.signatures import Clock, InBody, InHeader, InSignature, header
+from clawback.senders.signatures import (
+    BASIC_AUTH,
+    IN_URL,
+    Clock,
+    InBody,
+    InHeader,
+    InSignature,
+    as_hex,
+    as_text,
+    header,
+    standard,
+)
 
 _SHOWN = "Copy the signing secret that it shows, and give it to this source."
 
@@ -102,5 +115,60 @@ ROWS = (
         steps=("Open Account and Settings, Webhooks.", "Enter the URL {url} and the secret {secret}."),
         example_type="payment.failed",
         example='{"event":"payment.failed","payload":{"payment":{"entity":{"id":"pay_1"}}}}',
+    ),
+    Preset(
+        name="lemonsqueezy",
+        title="Lemon Squeezy",
+        # No id: meta.webhook_id names the webhook.
+        rows=(header("X-Signature"),),
+        type=Places(header="X-Event-Name", paths=("meta.event_name",)),
+        source="docs.lemonsqueezy.com, Signing requests",
+        steps=(
+            "Open Settings, Webhooks.",
+            "Enter the URL {url} and the signing secret {secret}, and choose the events.",
+        ),
+        example_type="order_created",
+        example='{"meta":{"event_name":"order_created"},"data":{"type":"orders","id":"1"}}',
+    ),
+    Preset(
+        name="polar",
+        title="Polar",
+        # The key is the whole secret, as text; its SDK encodes it only to have it decoded again.
+        rows=(standard("Webhook", key=as_text),),
+        type=Places(paths=("type",)),
+        source="github.com/polarsource/polar, the SDKs' validateEvent",
+        steps=(
+            "Open the organization's Settings, Webhooks, Add endpoint.",
+            "Enter the URL {url} and the secret {secret}.",
+        ),
+        example_type="order.paid",
+        example='{"type":"order.paid","data":{"id":"7f","status":"paid"}}',
+    ),
+    Preset(
+        name="adyen-platform",
+        title="Adyen for platforms and management",
+        rows=(header("HmacSignature", encoding="base64", key=as_hex),),
+        type=Places(paths=("type",)),
+        source="github.com/Adyen/adyen-python-api-library, util",
+        shows_secret=True,
+        steps=(
+            "Open the Customer Area, Developers, Webhooks, and enter the URL {url}.",
+            "Generate the HMAC key, and give it to this source.",
+        ),
+        example_type="merchant.created",
+        example='{"type":"merchant.created","environment":"test","data":{"merchantId":"M1"}}',
+    ),
+    Preset(
+        name="chargebee",
+        title="Chargebee",
+        rows=tuple(replace(row, delivery=InBody("id")) for row in (BASIC_AUTH, IN_URL)),
+        type=Places(paths=("event_type",)),
+        source="www.chargebee.com/docs, Webhook settings",
+        steps=(
+            "Open Settings, Configure Chargebee, API Keys and Webhooks, Webhooks.",
+            "Enter the URL {url}; protect it with basic authentication: user and password are the secret's, {secret}.",
+        ),
+        example_type="payment_failed",
+        example='{"id":"ev_1","event_type":"payment_failed","content":{"customer":{"id":"c1"}}}',
     ),
 )
