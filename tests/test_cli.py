@@ -32,6 +32,7 @@ COMMANDS = [
     ["work"],
     ["tail"],
     ["nats-env"],
+    ["completion"],
 ]
 
 
@@ -86,11 +87,13 @@ def test_the_version_is_told(clawback):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required"),
-        (["flail"], "invalid choice: 'flail'"),
-        (["token"], "required"),
-        (["token", "revoke"], "required: ID"),
-        (["serve", "--prot", "1"], "unrecognized arguments"),
+        ([], "Commands:"),
+        (["flail"], "No such command 'flail'"),
+        (["token"], "Commands:"),
+        (["token", "revoke"], "Missing argument 'ID'"),
+        (["serve", "--prot", "1"], "Did you mean one of: '--host', '--port'?"),
+        (["trigger", "generic", "--secret-stdin", "--secret-file", "x"], "leave one out"),
+        (["login", "--token-stdin", "--token", "x"], "leave one out"),
     ],
 )
 def test_a_wrong_call_is_code_2(clawback, arguments, message):
@@ -342,8 +345,26 @@ def test_channel_loads_nothing_of_the_server():
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     added, channel = (line.split() for line in ran.stdout.splitlines())
 
-    assert sorted(added) == ["clawback.build", "clawback.cli"]
+    assert sorted(added) == ["clawback.cli"]
     assert not {"nats", "litestar", "cryptography", "clawback.settings", "clawback.server.app"} & set(channel)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(clawback, shell):
+    """It asks the program itself, by a variable that Click reads."""
+    told = clawback("completion", shell)
+
+    assert told.returncode == 0, told.stderr
+    assert f"_CLAWBACK_COMPLETE={shell}_complete" in told.stdout
+
+
+def test_commands_and_options_are_completed(clawback):
+    """As bash asks for them, of commands at any depth."""
+    noun = clawback(_CLAWBACK_COMPLETE="bash_complete", COMP_WORDS="clawback to", COMP_CWORD="1")
+    option = clawback(_CLAWBACK_COMPLETE="bash_complete", COMP_WORDS="clawback token create --la", COMP_CWORD="3")
+
+    assert noun.stdout == "plain,token\n"
+    assert option.stdout == "plain,--label\n"
 
 
 async def test_a_token_is_made_while_the_server_runs(clawback, tmp_path):

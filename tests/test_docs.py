@@ -1,6 +1,5 @@
 """Documents keep up with the code: what a user can meet is written down, and what is written down is there."""
 
-import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import get_args
 
+import click
 import msgspec
 import pytest
 import yaml
@@ -20,7 +20,7 @@ from clawback.api.answers import PROBLEMS
 from clawback.api.description import build_openapi_config, complete
 from clawback.channel.settings import PluginConfig
 from clawback.channel.tools import TOOLS
-from clawback.cli import _build_parser
+from clawback.cli.root import clawback
 from clawback.fabric import layout
 from clawback.fields import SourceFields, fields_of
 from clawback.http import problems
@@ -62,17 +62,17 @@ def rows(document: str) -> dict[str, str]:
     return found
 
 
-def commands(parser: argparse.ArgumentParser, prefix: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def commands(command: click.Command, prefix: str) -> Iterator[tuple[str, click.Command]]:
     """Walk the commands that do something, with their full names."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        yield prefix, parser
-    for group in groups:
-        for name, below in group.choices.items():
-            yield from commands(below, f"{prefix} {name}")
+    if not isinstance(command, click.Group):
+        yield prefix, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        yield from commands(command.get_command(context, name), f"{prefix} {name}")
 
 
-COMMANDS = dict(commands(_build_parser(), "clawback"))
+COMMANDS = dict(commands(clawback, "clawback"))
 
 
 def fields(frame: type[msgspec.Struct]) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_field_of_the_plugins_config_is_documented(name):
 def test_a_command_is_documented_with_its_options(name):
     """docs/operations.md has a row for every command, and names each of its options."""
     document = read("docs/operations.md")
-    options = {option for action in COMMANDS[name]._actions for option in action.option_strings} - {"-h", "--help"}
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("-")}
 
     assert name in rows(document), f"docs/operations.md has no row for {name}"
     for option in options:
