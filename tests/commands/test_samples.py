@@ -12,10 +12,9 @@ from clawback.model import Scheme
 from clawback.senders.event_type import read_event_type
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
-from clawback.senders.signatures import ECDSA, ED25519
-from clawback.senders.signing import sign
+from clawback.senders.signing import address, seal, sign
 from clawback.senders.verifying import verify
-from signers import SECRETS
+from signers import PRIVATE_KEYS, SECRETS, URL
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 GITLAB_TYPES = {"push": "Push Hook", "merge_request": "Merge Request Hook"}
@@ -24,7 +23,7 @@ GITLAB_TYPES = {"push": "Push Hook", "merge_request": "Merge Request Hook"}
 SIGNABLE = [
     name
     for name in samples.list_samples()
-    if all(row.algorithm not in (ED25519, ECDSA) for row in PRESETS[name.partition(".")[0]].rows)
+    if all(row.published is None for row in PRESETS[name.partition(".")[0]].rows)
 ]
 """Of the others only the sender can sign."""
 
@@ -32,20 +31,25 @@ SIGNABLE = [
 def sent(name, delivery_id="abc"):
     """Build the request that a sample becomes."""
     sample = samples.find_sample(name)
-    secret = b"" if sample.scheme == Scheme.NONE else SECRETS.get(sample.scheme, senders.SECRET)
+    secrets = {Scheme.NONE: b"", **SECRETS, **PRIVATE_KEYS}
+    secret = secrets.get(sample.scheme, senders.SECRET)
     body = samples.freshen(sample.scheme, sample.body, delivery_id, NOW)
-    headers = sign(sample.scheme, body, secret, delivery_id=delivery_id, now=NOW)
+    body = seal(sample.scheme, body, secret, now=NOW)
+    url = address(sample.scheme, URL, secret)
+    headers = sign(sample.scheme, body, secret, delivery_id=delivery_id, now=NOW, url=url)
     headers += samples.type_header(sample.scheme, sample.kind).items()
-    return sample, secret, Request(Headers(senders.raw(headers)), body)
+    headers.append(("Content-Type", PRESETS[sample.scheme].example_content_type))
+    return sample, secret, Request(Headers(senders.raw(headers)), body, base=url)
 
 
 @pytest.mark.parametrize("name", SIGNABLE)
 def test_a_sample_is_verified_and_has_its_event_type(name):
     """As its own server would see it."""
     sample, secret, request = sent(name)
+    known = SECRETS.get(sample.scheme, secret)
     expected = {Scheme.GITLAB: GITLAB_TYPES.get(sample.kind), Scheme.GENERIC: "", Scheme.NONE: ""}
 
-    verify(request, sample.scheme, [secret], NOW)
+    verify(request, sample.scheme, [known], NOW)
     assert read_event_type(request, sample.scheme, None) == expected.get(sample.scheme, sample.kind)
 
 

@@ -5,14 +5,17 @@ Each signer takes (secret, body, moment, id) and returns headers; `URL` is where
 """
 
 import base64
+import hashlib
 import hmac
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 URL = "https://hooks.example.com/webhooks/abc/hub"
 
@@ -223,6 +226,133 @@ def prefixed(name: str) -> Signer:
     return lambda secret, body, _moment, _ident: {name: f"sha256={b64(digest(secret, body))}"}
 
 
+def jwt(secret: bytes, claims: dict[str, object]) -> str:
+    """Write a JSON Web Token, signed by HS256, out of its RFC."""
+
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    text = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (text + b"." + part(digest(secret, text))).decode()
+
+
+def times(moment: datetime) -> dict[str, object]:
+    """Write when a token was made and when it ends."""
+    return {"iat": int(moment.timestamp()), "exp": int(moment.timestamp()) + 180}
+
+
+def netlify(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Netlify does."""
+    return {"X-Webhook-Signature": jwt(secret, {"iss": "netlify", "sha256": hashlib.sha256(body).hexdigest()})}
+
+
+def atlassian(secret: bytes, _body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as an Atlassian product does, with the hash of method, path and an empty query."""
+    path = "/" + URL.split("/", 3)[3]
+    claims = {"iss": "jira", "qsh": hashlib.sha256(f"POST&{path}&".encode()).hexdigest(), **times(moment)}
+    return {"Authorization": f"JWT {jwt(secret, claims)}"}
+
+
+def monday(secret: bytes, _body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as monday does."""
+    return {"Authorization": jwt(secret, {"aud": URL, "accountId": 1, "userId": 2, **times(moment)})}
+
+
+def adyen(secret: bytes, body: bytes, _moment: datetime) -> bytes:
+    """Sign each item as Adyen does."""
+    whole = json.loads(body)
+    for entry in whole["notificationItems"]:
+        item = entry["NotificationRequestItem"]
+        amount = item["amount"]
+        fields = [item["pspReference"], item.get("originalReference", ""), item["merchantAccountCode"]]
+        fields += [item["merchantReference"], str(amount["value"]), amount["currency"]]
+        fields += [item["eventCode"], item["success"]]
+        signature = b64(digest(bytes.fromhex(secret.decode()), ":".join(fields).encode()))
+        item["additionalData"]["hmacSignature"] = signature
+    return json.dumps(whole).encode()
+
+
+def mailgun(secret: bytes, body: bytes, moment: datetime) -> bytes:
+    """Sign as Mailgun does: a time and a random text."""
+    whole, time = json.loads(body), seconds(moment)
+    told = {"timestamp": time, "token": "a8ce0e", "signature": digest(secret, f"{time}a8ce0e".encode()).hex()}
+    return json.dumps(whole | {"signature": told}).encode()
+
+
+def figma(secret: bytes, body: bytes, _moment: datetime) -> bytes:
+    """Show the passcode."""
+    return json.dumps(json.loads(body) | {"passcode": secret.decode()}).encode()
+
+
+def graph(secret: bytes, body: bytes, _moment: datetime) -> bytes:
+    """Show the client state in each notification."""
+    whole = json.loads(body)
+    for each in whole["value"]:
+        each["clientState"] = secret.decode()
+    return json.dumps(whole).encode()
+
+
+def twilio(secret: bytes, body: bytes, _moment: datetime, ident: str) -> Fields:
+    """Sign as Twilio does: the URL, and the form by its names."""
+    text = URL + "".join(name + value for name, value in sorted(parse_qsl(body.decode(), keep_blank_values=True)))
+    return {"X-Twilio-Signature": b64(digest(secret, text.encode(), "sha1")), "I-Twilio-Idempotency-Token": ident}
+
+
+def hubspot(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as HubSpot does today."""
+    time = millis(moment)
+    signed = digest(secret, b"POST" + URL.encode() + body + time.encode())
+    return {"X-HubSpot-Signature-v3": b64(signed), "X-HubSpot-Request-Timestamp": time}
+
+
+def hubspot_v1(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as HubSpot did."""
+    return {
+        "X-HubSpot-Signature": hashlib.sha256(secret + body).hexdigest(),
+        "X-HubSpot-Signature-Version": "v1",
+    }
+
+
+def contentful(secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Contentful does, with a header of ours among those that it signs."""
+    listed = "x-contentful-signed-headers,x-contentful-timestamp,x-contentful-topic"
+    fields = {
+        "x-contentful-signed-headers": listed,
+        "x-contentful-timestamp": millis(moment),
+        "x-contentful-topic": "ContentManagement.Entry.publish",
+    }
+    headers = ";".join(f"{name}:{value}" for name, value in fields.items())
+    path = "/" + URL.split("/", 3)[3]
+    return fields | {"x-contentful-signature": digest(secret, f"POST\n{path}\n{headers}\n".encode() + body).hex()}
+
+
+def docusign(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as DocuSign does, where a second key is there beside a first."""
+    return {
+        "X-DocuSign-Signature-1": b64(digest(b"another", body)),
+        "X-DocuSign-Signature-2": b64(digest(secret, body)),
+    }
+
+
+def unseen(_secret: bytes, _body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign in the body alone: see `SEALERS`."""
+    return {}
+
+
+SEALERS: dict[str, Callable[[bytes, bytes, datetime], bytes]] = {
+    "adyen": adyen,
+    "mailgun": mailgun,
+    "figma": figma,
+    "microsoft-graph": graph,
+}
+"""Of the senders whose signature is in the body: they put it there."""
+
+TAMPERED: dict[str, Callable[[bytes], bytes]] = {
+    "adyen": lambda body: body.replace(b"AUTHORISATION", b"CAPTURE"),
+    "mailgun": lambda body: body.replace(b"a8ce0e", b"a8ce0f"),
+}
+"""Of the senders who sign some of the body: what they sign, changed. Of all others one character more is a change."""
+
 SIGNERS: dict[str, Signer] = {
     "github": plain("X-Hub-Signature-256", "sha256=", id_header="X-GitHub-Delivery"),
     "gitlab": token("X-Gitlab-Token"),
@@ -318,6 +448,15 @@ SIGNERS: dict[str, Signer] = {
     "dropbox": plain("X-Dropbox-Signature"),
     "airtable": airtable,
     "webflow": webflow,
+    "netlify": netlify,
+    "atlassian-connect": atlassian,
+    "monday": monday,
+    **dict.fromkeys(SEALERS, unseen),
+    "twilio": twilio,
+    "hubspot": hubspot,
+    "hubspot-v1": hubspot_v1,
+    "contentful": contentful,
+    "docusign": docusign,
     "standard-webhooks": standard(),
     "hmac": plain("X-Signature", "sha256="),
     "generic": plain("X-Signature", "sha256="),
@@ -349,11 +488,27 @@ SECRETS: dict[str, bytes] = {
     **dict.fromkeys(_BASIC_NAMES, b"ada:planted-password"),
     **dict.fromkeys(("discord-events", "discord-interactions"), _PUBLIC_KEY),
     "supabase-auth": b"v1," + _STANDARD,
-    "adyen-platform": b"44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
+    **dict.fromkeys(("adyen", "adyen-platform"), b"44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"),
     **dict.fromkeys(("ms-teams", "airtable"), b"cGxhbnRlZC1zZWNyZXQtb2YtdGhpcnR5LWJ5dGVz"),
     "sendgrid": b64(ECDSA_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).encode(),
 }
 """What a source of these presets is given; of all others any text."""
 
-UNSIGNED = tuple(name for name, signer in SIGNERS.items() if "token.<locals>" in signer.__qualname__ or signer is basic)
-"""These show a secret and sign nothing."""
+_PKCS8 = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+PRIVATE_KEYS: dict[str, bytes] = {
+    **dict.fromkeys(("discord-events", "discord-interactions"), ED25519_KEY.private_bytes(*_PKCS8)),
+    "sendgrid": ECDSA_KEY.private_bytes(*_PKCS8),
+}
+"""What signs where the source has the public half."""
+
+BODY_FREE = ("atlassian-connect", "monday")
+"""Their tokens are about the URL and say nothing of the body."""
+
+UNSIGNED = (
+    *(name for name, signer in SIGNERS.items() if "token.<locals>" in signer.__qualname__ or signer is basic),
+    "figma",
+    "microsoft-graph",
+    *BODY_FREE,
+)
+"""These show a secret, or a token, and sign nothing of the body."""

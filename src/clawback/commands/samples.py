@@ -17,6 +17,9 @@ from clawback.errors import Rejected
 from clawback.model import Scheme, encode_json
 from clawback.senders.event_type import type_places
 from clawback.senders.presets import PRESETS
+from clawback.senders.request import Headers, Request
+from clawback.senders.signatures import InBody
+from clawback.senders.signing import put
 
 _FOLDER = files("clawback") / "samples"
 
@@ -73,7 +76,7 @@ def freshen(scheme: str, body: bytes, delivery_id: str, now: datetime) -> bytes:
     """
     Make anew what must differ each time and stands in the body: the id by which a repeat is told, and signed times.
 
-    Of the schemes that have neither there, the body is left as it is.
+    Where nothing else would differ, a field of the sample's own does. A form is left as it is.
     """
     seconds = int(now.timestamp())
     match scheme:
@@ -83,8 +86,19 @@ def freshen(scheme: str, body: bytes, delivery_id: str, now: datetime) -> bytes:
             return _with(body, event_id=f"Ev{delivery_id}", event_time=seconds)
         case Scheme.LINEAR:
             return _with(body, webhookTimestamp=int(now.timestamp() * 1000))
-        case _:
-            return body
+    rows = PRESETS[scheme].rows
+    if not rows or PRESETS[scheme].example_content_type != "application/json":
+        return body
+    whole = msgspec.json.decode(body)
+    match rows[0].delivery:
+        case InBody(path):
+            # A number stays one: Telegram counts its updates.
+            known = Request(Headers([]), body).text_at(path) or ""
+            put(whole, path, int(now.timestamp() * 1000) if known.isdigit() else delivery_id)
+        case None if rows[0].clock is None and isinstance(whole, dict):
+            # Nothing else tells one from the next.
+            whole["sample"] = delivery_id
+    return encode_json(whole)
 
 
 def type_header(scheme: str, kind: str, name: str | None = None) -> dict[str, str]:

@@ -19,7 +19,8 @@ from clawback.commands.facts import http_client
 from clawback.commands.terminal import printable
 from clawback.errors import ConfigError, ProtocolViolation, Rejected, Unavailable
 from clawback.model import EventTypeRule, Scheme, SignatureRule, random_id
-from clawback.senders.signing import sign
+from clawback.senders.presets import PRESETS
+from clawback.senders.signing import address, seal, sign
 from clawback.settings import ServerSettings
 from clawback.system.private_files import read_private_file
 
@@ -116,13 +117,16 @@ async def shoot(target: Target, shot: Shot) -> dict[str, Any]:
         raise Rejected(f"the source is of type {target.scheme}, and would not take what {shot.scheme} sends")
     delivery_id, now = random_id(), datetime.now(UTC)
     body = samples.freshen(shot.scheme, shot.body, delivery_id, now) if shot.is_sample else shot.body
+    body = seal(shot.scheme, body, target.secret, now=now, rule=target.rule)
+    url = address(shot.scheme, target.url, target.secret, target.rule)
     named = target.event_type.header if target.event_type is not None else None
     signed = sign(shot.scheme, body, target.secret, delivery_id=delivery_id, now=now, rule=target.rule, url=target.url)
     headers = dict(signed)
-    headers |= {"Content-Type": "application/json"} | samples.type_header(shot.scheme, shot.kind, named)
+    content_type = PRESETS[shot.scheme].example_content_type if shot.is_sample else "application/json"
+    headers |= {"Content-Type": content_type} | samples.type_header(shot.scheme, shot.kind, named)
     try:
         async with http_client(target.url) as client:
-            answer = await client.post(target.url, content=body, headers=headers)
+            answer = await client.post(url, content=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         hint = "; --public-url says where the server is" if target.scheme is not None else ""
         raise Unavailable(f"{target.url} cannot be reached ({error or type(error).__name__}){hint}") from error
@@ -138,6 +142,9 @@ def describe(answer: dict[str, Any]) -> str:
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:
+    if answer.is_success and not answer.content:
+        # What such a sender reads in an answer would have a meaning to it.
+        return {"status": "accepted"}
     try:
         content = answer.json()
     except ValueError:

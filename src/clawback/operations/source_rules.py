@@ -19,7 +19,7 @@ from clawback.payloads.paths import parse_selection
 from clawback.senders.kinds import KNOWN_TYPES
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
-from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, UNITS, template
+from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, RULE_FIELDS, UNITS, template
 from clawback.senders.verifying import RULED
 from clawback.webhooks.patterns import check_pattern
 
@@ -333,11 +333,11 @@ def _check_template(rule: SignatureRule) -> None:
         not rule.signed.isprintable()
         or len(rule.signed) > MAX_TEXT_CHARACTERS
         or "body" not in fields
-        or "id" in fields
+        or not fields <= RULE_FIELDS
     ):
         raise Rejected(
             f"signature.signed refused, read {_quoted(rule.signed)}: it is what is signed, {{body}} among it, and may"
-            " hold {timestamp} {url} {method} {path} {header:NAME} {json:PATH}"
+            " hold {timestamp} {url} {method} {path} {query} {header:NAME} {json:PATH} {form:NAME}"
         )
     if rule.key not in KEY_FORMS:
         raise Rejected(f"signature.key refused, read {_quoted(rule.key)}: accepted is one of {', '.join(KEY_FORMS)}")

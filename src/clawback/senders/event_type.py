@@ -32,8 +32,7 @@ def read_event_type(request: Request, scheme: str, rule: EventTypeRule | None) -
     for path in places.paths:
         kind = kind or request.text_at(path)
     if not kind and places.keys:
-        fields = request.fields()
-        kind = next((told for key, told in places.keys.items() if key in fields), None)
+        kind = next((told for key, told in places.keys.items() if request.raw_at(key) is not None), None)
     kind = kind or places.always
     if not kind:
         return ""

@@ -42,7 +42,7 @@ class Preset(Struct, frozen=True, kw_only=True):
         key_secret: whether the secret has to be base64 with `whsec_` in front, as Standard Webhooks has it.
         steps: what a person does at the sender, line by line; `{url}` and `{secret}` stand for the source's.
         example_type: an event type that it sends.
-        example: a body of that type, as it would send it; JSON.
+        example: a body of that type, as it would send it: JSON, or a form.
         command: a command that does the same as the steps, with `{url}`, `{secret}` and words in capitals to replace.
         answers_within_s: how long the sender waits for its answer.
         answer: the status of success where the sender takes 202 for a failure.
@@ -76,6 +76,11 @@ class Preset(Struct, frozen=True, kw_only=True):
     items: str | None = None
     form_field: str = "payload"
     signs_form_field: bool = False
+
+    @property
+    def example_content_type(self) -> str:
+        """What the example is sent as: a form where it is no JSON."""
+        return "application/json" if self.example[:1] in ("{", "[", "") else "application/x-www-form-urlencoded"
 
     @property
     def patience_s(self) -> float:

@@ -37,6 +37,9 @@ MAX_PATH_DEPTH = 8
 MAX_FORM_FIELDS = 1000
 """Slack's largest has about twenty. Guards against a body of 25 million ampersands."""
 
+MAX_ITEMS = 1000
+"""Of a list that is checked item by item. Adyen sends one, Microsoft up to a hundred."""
+
 SPLIT_BYTES = 64 * 1024
 """Up to here an object is split into all of its fields in one pass, which is what nearly every body is read by."""
 
@@ -91,7 +94,8 @@ class Request:
     """
     One request's headers and body. Values are read from the body on demand, its JSON is checked once.
 
-    `base` is the public URL of this server; `target` the path and query, as they were asked for.
+    `base` is the public URL of this server; `target` the path and query, as they were asked for. `published` is what
+    was fetched of its sender's keys, by their names (`published.Wanted`).
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Request:
         self.body = body
         self.method = method
         self.target = target
+        self.published: Mapping[str, bytes] = {}
         self._base = base
         # Not cached_property: until Python 3.12 each takes a lock, which costs as much as the check.
         self._is_utf8: bool | None = None
@@ -113,7 +118,7 @@ class Request:
 
     def query_values(self, name: str) -> list[bytes]:
         """Return every value of a name in the URL's query, decoded."""
-        _, _, query = self.target.partition("?")
+        _, _, query = self.url.partition("?")
         if query.count("&") >= MAX_FORM_FIELDS:
             return []
         pairs = (field.encode("latin-1", "replace").partition(b"=") for field in query.split("&"))
@@ -151,6 +156,64 @@ class Request:
                 f"body refused: the event type is read from it and it is not JSON ({error}); send JSON, or let the"
                 " source read the type from a header"
             ) from error
+
+    def string_at(self, path: str) -> str | None:
+        """
+        Read a string of any length by a dotted path; None where there is none, or another value.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON.
+        """
+        found = self.raw_at(path)
+        return _decode_string(found) if found is not None and _first_byte(found) == b'"' else None
+
+    def raw_at(self, path: str) -> Raw | None:
+        """
+        Find what stands at a dotted path, unread; null is nothing.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON.
+        """
+        self.text_at("")
+        found = _seek(self._json(), path)
+        return None if found is None or _first_byte(found) == b"n" else found
+
+    def items_at(self, path: str, inside: str = "") -> "list[Request]":
+        """
+        Part a batch: for each item of the list at a path, the request as if its body were what the item has `inside`.
+
+        Raises:
+            BadPayload: the body is not JSON, or has more than `MAX_ITEMS` items; or one of them has nothing there.
+        """
+        whole = self.raw_at(path)
+        if whole is None or _first_byte(whole) != b"[":
+            return []
+        if narrow.is_wide(bytes(whole)):
+            raise BadPayload(f"body refused: its list {path} holds more values than are checked one by one")
+        found = _decode_array(whole)
+        items = [_child(item, inside) if inside else item for item in found[: MAX_ITEMS + 1]]
+        if len(items) > MAX_ITEMS or any(item is None for item in items):
+            raise BadPayload(
+                f"body refused: accepted are at most {MAX_ITEMS} items in {path}, each with {inside or path}"
+            )
+        return [self._with_body(bytes(item)) for item in items if item is not None]
+
+    def _with_body(self, body: bytes) -> "Request":
+        headers = Headers([])
+        headers._values = {**self.headers._values, b"content-type": [b"application/json"]}  # noqa: SLF001 -- its own
+        return Request(headers, body, method=self.method, base=self._base, target=self.target)
+
+    def form_fields(self) -> list[tuple[bytes, bytes]]:
+        """
+        Read the body as a form, whatever it is called, in its order.
+
+        Raises:
+            BadPayload: it has too many fields.
+        """
+        if self.body.count(b"&") >= MAX_FORM_FIELDS:
+            raise BadPayload(f"form refused: it has more than {MAX_FORM_FIELDS} fields; send JSON")
+        parts = (field.partition(b"=") for field in self.body.split(b"&") if field)
+        return [(decode_form_text(name), decode_form_text(value)) for name, _, value in parts]
 
     def fields(self) -> Mapping[str, Raw]:
         """
@@ -209,6 +272,11 @@ def _parse(text: bytes) -> Raw | dict[str, Raw]:
 
 
 def _follow(whole: Raw | dict[str, Raw], path: str) -> str | None:
+    value = _seek(whole, path)
+    return None if value is None else _text(value)
+
+
+def _seek(whole: Raw | dict[str, Raw], path: str) -> Raw | None:
     first, *steps = path.split(".")
     if len(steps) >= MAX_PATH_DEPTH:
         return None
@@ -217,7 +285,7 @@ def _follow(whole: Raw | dict[str, Raw], path: str) -> str | None:
         if value is None:
             return None
         value = _child(value, step)
-    return None if value is None else _text(value)
+    return value
 
 
 def _child(value: Raw, step: str) -> Raw | None:

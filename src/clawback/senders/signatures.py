@@ -21,23 +21,30 @@ hand that signs.
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import SignatureRule, TimestampRule
-from clawback.senders.request import Request
+from clawback.senders.published import KEY_ID, Published, Wanted
+from clawback.senders.request import MAX_FORM_FIELDS, Request
+from clawback.senders.tokens import TokenRule, check_token, read_key_id
 
 ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
 """What a `generic` source may name. SHA-1 is broken for collisions, which an HMAC does not rest on (RFC 6151, 2.3)."""
@@ -49,7 +56,14 @@ TOKEN = "token"  # noqa: S105 -- no secret, its kind
 BASIC = "basic"
 ED25519 = "ed25519"
 ECDSA = "ecdsa-p256"
-"""What a row can ask for instead of an HMAC: the secret itself, as it is or as HTTP's basic; or a public key's."""
+RSA_SHA1 = "rsa-sha1"
+RSA_SHA256 = "rsa-sha256"
+DIGEST = "digest-sha256"
+JWT = "jwt"
+"""
+What a row can ask for instead of an HMAC: the secret itself, as it is or as HTTP's basic; a public key's signature; a
+hash with the secret in front, which is no HMAC; a signed token.
+"""
 
 TOLERANCE_S = 300
 """How far a signed timestamp may be from now: five minutes both ways, as Stripe, Slack and Standard Webhooks advise."""
@@ -62,7 +76,19 @@ _DIGITS = re.compile(rb"[0-9]{1,13}")
 _RFC3339 = re.compile(
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-_FIELD = re.compile(r"\{(body|timestamp|id|url|method|path|header:[^{}]+|json:[^{}]+)\}")
+_FIELD = re.compile(
+    r"\{(body|timestamp|id|url|method|path|query|encoded_path|signed_headers|secret|crc32|form_sorted"
+    r"|header:[^{}]+|json:[^{}]+|form:[^{}]+|lines:[^{}]+)\}"
+)
+
+RULE_FIELDS = frozenset(("body", "timestamp", "url", "method", "path", "query", "header", "json", "form"))
+"""Which of them the template of an `hmac` source may have."""
+
+MAX_NUMBERED = 100
+"""Of headers that are alike but for a number: DocuSign sends one for each of its keys."""
+
+MAX_NAMING_BYTES = 1024 * 1024
+"""Of a body that says where its key is published. SNS sends 256 KiB."""
 
 _PER_SECOND = {"s": 1, "ms": 1000}
 UNITS = ("s", "ms", "rfc3339")
@@ -71,6 +97,12 @@ UNITS = ("s", "ms", "rfc3339")
 
 class InHeader(Struct, frozen=True):
     """A value in a header of its own."""
+
+    name: str
+
+
+class InNumbered(Struct, frozen=True):
+    """Values in headers that are numbered from 1 on, each of which may be the one that counts."""
 
     name: str
 
@@ -130,8 +162,15 @@ def as_hex(secret: bytes) -> bytes:
         return b""
 
 
+def as_private_key(secret: bytes) -> bytes | None:
+    """Tell a private key in PEM, which verifies nothing; None where it is something else."""
+    return secret if secret.startswith(b"-----BEGIN") and b"PRIVATE KEY" in secret[:64] else None
+
+
 def as_public_key(secret: bytes) -> bytes:
     """Read a public key in PEM, or its bytes in hex or base64; what is none of these is no key."""
+    if as_private_key(secret) is not None:
+        return b""
     if secret.startswith(b"-----BEGIN"):
         body = b"".join(line.strip() for line in secret.splitlines() if not line.startswith(b"-----"))
         return as_plain_base64(body)
@@ -176,14 +215,23 @@ class Row(Struct, frozen=True, kw_only=True):
         encoding: of the signature, one of `ENCODINGS`.
         any_case: whether a hex digest counts in capitals too.
         signed: the signed text, as a template: `{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`, `{path}`,
-            `{header:NAME}` and `{json:PATH}` stand for what the request has.
+            `{query}`, `{header:NAME}`, `{json:PATH}` and `{form:NAME}` stand for what the request has. A few senders
+            need more: `{secret}`, `{crc32}` of the body, `{form_sorted}` of a form's names and values, `{encoded_path}`
+            and `{signed_headers}` as Contentful writes them, `{lines:NAME NAME}` of the body's strings as SNS does.
         clock: where the time is; None: there is none, and only the delivery id tells a replay.
         delivery: where the delivery id is. It is signed where the template or the body holds it.
         falls_through: whether the next row may still pass a request that this one refuses: two headers under two keys.
+        only: places and what they must have (anything where that is empty) for the row to count at all.
+        urls: the forms of the URL that its sender may have signed, any of which counts; None: it as it was called.
+        hash_in: the place of a hash of the body, in hex, where the URL is signed and has it.
+        each, item: the list, and the path in each of its items, where every item of a body is signed by itself.
+        jwt: what a token must say.
+        published: where the key is, which the secret then is not.
+        bound: a template that must be the secret: who may send, where everybody's requests are signed with one key.
         key: makes the key from a secret as a person entered it, or nothing where it does not fit.
     """
 
-    place: InHeader | InQuery | InBody
+    place: InHeader | InNumbered | InQuery | InBody
     separator: bytes = b""
     prefix: bytes = b""
     optional_prefix: bool = False
@@ -194,6 +242,14 @@ class Row(Struct, frozen=True, kw_only=True):
     clock: Clock | None = None
     delivery: InHeader | InBody | None = None
     falls_through: bool = False
+    only: tuple[tuple[InHeader | InQuery | InBody, str], ...] = ()
+    urls: Callable[[str], Sequence[str]] | None = None
+    hash_in: InQuery | None = None
+    each: str = ""
+    item: str = ""
+    jwt: TokenRule | None = None
+    published: Published | None = None
+    bound: str = ""
     key: Callable[[bytes], bytes] = as_text
 
     @property
@@ -202,15 +258,28 @@ class Row(Struct, frozen=True, kw_only=True):
         match self.place:
             case InHeader(name):
                 return name
+            case InNumbered(name):
+                return f"{name}1"
             case InQuery(name):
                 return f"{name} in the URL"
             case InBody(path):
-                return f"{path} in the body"
+                return f"{path} of each of {self.each}" if self.each else f"{path} in the body"
 
     @property
     def signs(self) -> bool:
-        """Whether anything is signed, rather than just accompanied by a secret."""
-        return self.algorithm not in (TOKEN, BASIC)
+        """Whether the body is signed, rather than just accompanied by a secret, or by a token that is about the URL."""
+        if self.jwt is not None:
+            return bool(self.jwt.body_hash)
+        return self.algorithm not in (TOKEN, BASIC) and bool(_BODY_FIELDS.search(self.signed) or self.hash_in)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the sender alone can sign: the source's secret is no key of it."""
+        return self.algorithm in (ED25519, ECDSA) or self.published is not None
+
+
+_BODY_FIELDS = re.compile(r"\{(body|form|form_sorted|lines|crc32|json:(?!signature\.))")
+"""What of a template is what the body says; Mailgun signs a time and a random text of it alone."""
 
 
 def header(name: str, **fields: Any) -> Row:  # noqa: ANN401 -- the fields of a row
@@ -277,36 +346,155 @@ def check_rows(
 
 
 def _is_there(row: Row, request: Request) -> bool:
+    if not all(_has(place, text, request) for place, text in row.only):
+        return False
     match row.place:
         case InHeader(name):
             return bool(request.headers.all(name))
+        case InNumbered(name):
+            return bool(request.headers.all(f"{name}1"))
         case InQuery(name):
             return bool(request.query_values(name))
         case InBody(path):
-            return bool(_optional_text(request, path))
+            return bool(row.each or _optional_text(request, path))
+
+
+def _has(place: InHeader | InQuery | InBody, text: str, request: Request) -> bool:
+    match place:
+        case InHeader(name):
+            values = request.headers.all(name)
+        case InQuery(name):
+            values = request.query_values(name)
+        case InBody(path):
+            values = [_optional_text(request, path).encode()]
+    return any(values) if not text else values == [text.encode()]
 
 
 def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> None:
-    parts = _parts(row, _signature(row, request))
+    if row.each:
+        _check_each(row, request, keys, now)
+        return
+    parts = _parts(row, request)
     given = [part.removeprefix(row.prefix) for part in parts if row.optional_prefix or part.startswith(row.prefix)]
     if not given:
         raise BadSignature(f"{row.where} is malformed: accepted is {describe(row)}")
+    if row.bound:
+        keys = _bound(row, request, parts, keys)
+    if row.jwt is not None:
+        _check_jwt(row, row.jwt, request, given, keys, now)
+        return
     if row.any_case:
         given = [each.lower() for each in given]
-    message = build_message(row, request, parts)
-    if not any(_fits(row, key, message, each) for key in keys for each in given):
+    public = _published_key(row, row.published, request, b"", keys[0], now) if row.published is not None else None
+    urls = (None,) if row.urls is None else row.urls(request.url)
+    if not any(
+        _fits(row, key if public is None else public, build_message(row, request, parts, url=url, secret=key), given)
+        for url in urls
+        for key in keys
+    ):
         raise BadSignature(
             f"{row.where} does not fit: the body was changed on its way, or the source has another secret than the"
             " sender; compare the two, and let no proxy rewrite bodies"
         )
+    if row.hash_in is not None:
+        _check_hash(row.hash_in, request)
     if row.clock is not None:
         _check_time(row.clock, _read_time(row.clock, _time_text(row, request, parts)), now)
 
 
-def _fits(row: Row, key: bytes, message: Sequence[bytes], given: bytes) -> bool:
+def _check_each(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> None:
+    """Check a batch: every item must pass, and there must be one."""
+    try:
+        items = request.items_at(row.each, row.item)
+    except BadPayload as error:
+        raise BadSignature(str(error)) from error
+    if not items:
+        raise BadSignature(f"{row.where} is missing: accepted is a body with at least one item, each of them signed")
+    alone = replace(row, each="", item="")
+    for item in items:
+        if not _is_there(alone, item):
+            raise BadSignature(f"{row.where} is missing in one of them: each has to be signed")
+        _check(alone, item, keys, now)
+
+
+def _check_hash(place: InQuery, request: Request) -> None:
+    told = request.query_values(place.name)
+    if len(told) != 1 or not hmac.compare_digest(told[0], hashlib.sha256(request.body).hexdigest().encode()):
+        raise BadSignature(f"{place.name} in the URL does not fit the body: let no proxy rewrite bodies")
+
+
+def _bound(row: Row, request: Request, parts: Sequence[bytes], keys: Sequence[bytes]) -> list[bytes]:
+    said = b"".join(build_message(replace(row, signed=row.bound), request, parts))
+    fitting = [key for key in keys if hmac.compare_digest(key, said)]
+    if not fitting:
+        raise BadSignature("this is of another place than the source's secret names, though its sender may be the same")
+    return fitting
+
+
+def _check_jwt(
+    row: Row, rule: TokenRule, request: Request, given: Sequence[bytes], keys: Sequence[bytes], now: datetime
+) -> None:
+    if len(given) != 1:
+        raise BadSignature(f"{row.where} is malformed: accepted is {describe(row)}")
+    refused: BadSignature | None = None
+    for secret in keys:
+        try:
+            key = (
+                secret if row.published is None else _published_key(row, row.published, request, given[0], secret, now)
+            )
+            check_token(rule, row.where, given[0], key, request, now, secret if rule.account else b"")
+        except BadSignature as error:
+            refused = error
+        else:
+            return
+    assert refused is not None, "there is a key, and it did not pass"
+    raise refused
+
+
+def list_wanted(row: Row, request: Request, secret: bytes) -> Wanted | None:
+    """Say what has to be fetched before a request can be checked; None where it names nothing that may be."""
+    where = row.published
+    if where is None or not _is_there(row, request):
+        return None
+    try:
+        token = _signatures(row, request)[0].removeprefix(row.prefix) if row.jwt is not None else b""
+    except BadSignature:
+        return None
+    return _wanted(where, request, token, secret)
+
+
+def _wanted(where: Published, request: Request, token: bytes, secret: bytes) -> Wanted | None:
+    key_id = read_key_id(token) if token else ""
+    if token and not KEY_ID.fullmatch(key_id):
+        return None
+    url = where.url
+    if where.header:
+        values = request.headers.all(where.header)
+        url = values[0].decode("latin-1") if len(values) == 1 else ""
+    elif where.path:
+        url = _optional_text(request, where.path) if len(request.body) <= MAX_NAMING_BYTES else ""
+    if not url or (where.pattern and not re.fullmatch(where.pattern, url)):
+        return None
+    return Wanted(url, None if where.asks is None else where.asks(key_id, secret), key_id)
+
+
+def _published_key(row: Row, where: Published, request: Request, token: bytes, secret: bytes, now: datetime) -> Any:  # noqa: ANN401 -- of cryptography
+    wanted = _wanted(where, request, token, secret)
+    document = None if wanted is None else request.published.get(wanted.name)
+    if wanted is None or document is None:
+        raise BadSignature(
+            f"{row.where} cannot be checked: the request names no key, or one that is elsewhere than where its sender"
+            " publishes them"
+        )
+    return where.read(document, wanted.key_id, now)
+
+
+def _fits(row: Row, key: bytes, message: Sequence[bytes], given: Sequence[bytes]) -> bool:
     if row.algorithm in _PUBLIC:
-        return _PUBLIC[row.algorithm](key, b"".join(message), _decode(given, row.encoding))
-    return hmac.compare_digest(expected_signature(row, key, message), given)
+        whole = b"".join(message)
+        return any(_PUBLIC[row.algorithm](key, whole, _decode(each, row.encoding)) for each in given)
+    expected = expected_signature(row, key, message)
+    return any(hmac.compare_digest(expected, each) for each in given)
 
 
 def _decode(given: bytes, encoding: str) -> bytes:
@@ -341,34 +529,67 @@ _ED25519_BYTES = 32
 _ED25519_SPKI_BYTES = 44
 """A key alone, and in the 12 bytes of its SubjectPublicKeyInfo (RFC 8410, section 4)."""
 
-_PUBLIC: dict[str, Callable[[bytes, bytes, bytes], bool]] = {ED25519: _ed25519_fits, ECDSA: _ecdsa_fits}
+
+def _rsa_fits(key: bytes, message: bytes, signature: bytes, algorithm: hashes.HashAlgorithm) -> bool:
+    try:
+        public = load_der_public_key(key)
+        if not isinstance(public, RSAPublicKey):
+            return False
+        public.verify(signature, message, padding.PKCS1v15(), algorithm)
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+_PUBLIC: dict[str, Callable[[bytes, bytes, bytes], bool]] = {
+    ED25519: _ed25519_fits,
+    ECDSA: _ecdsa_fits,
+    RSA_SHA1: partial(_rsa_fits, algorithm=hashes.SHA1()),  # noqa: S303 -- Travis CI and older topics of SNS have no other
+    RSA_SHA256: partial(_rsa_fits, algorithm=hashes.SHA256()),
+}
 
 
 def signed_bytes(row: Row, request: Request) -> bytes:
     """Return what the signature of a request is over, which `check_rows` found to be good."""
-    return b"".join(build_message(row, request, _parts(row, _signature(row, request))))
+    if row.each or row.jwt is not None:
+        return request.body
+    return b"".join(build_message(row, request, _parts(row, request)))
 
 
-def _parts(row: Row, value: bytes) -> list[bytes]:
+def _parts(row: Row, request: Request) -> list[bytes]:
+    values = _signatures(row, request)
     if not row.separator:
-        return [value]
-    if value.count(row.separator) >= MAX_SIGNATURES:
+        return values
+    if values[0].count(row.separator) >= MAX_SIGNATURES:
         raise BadSignature(f"{row.where} has more than {MAX_SIGNATURES} parts, which no sender needs")
-    return [part.strip() for part in value.split(row.separator)]
+    return [part.strip() for part in values[0].split(row.separator)]
 
 
-def build_message(row: Row, request: Request, parts: Sequence[bytes] = ()) -> list[bytes]:
+def build_message(
+    row: Row, request: Request, parts: Sequence[bytes] = (), *, url: str | None = None, secret: bytes = b""
+) -> list[bytes]:
     """
     Build the signed text of a request, in pieces, so that no body is copied. `parts` are those of its signature.
+
+    `url` is the form of the URL that is tried, and `secret` the source's, which a few senders sign.
 
     Raises:
         BadSignature: what is to be signed is missing, or sent twice.
     """
     if row.signed == "{body}":
         return [request.body]
-    return [
-        piece if isinstance(piece, bytes) else _field(row, request, parts, *piece) for piece in template(row.signed)
-    ]
+    message = []
+    for piece in template(row.signed):
+        match piece:
+            case bytes():
+                message.append(piece)
+            case ("url", _) if url is not None:
+                message.append(url.encode())
+            case ("secret", _):
+                message.append(secret)
+            case (name, argument):
+                message.append(_field(row, request, parts, name, argument))
+    return message
 
 
 @cache
@@ -385,6 +606,8 @@ def template(text: str) -> tuple[bytes | tuple[str, str], ...]:
 
 
 def _field(row: Row, request: Request, parts: Sequence[bytes], name: str, argument: str) -> bytes:
+    if name in _LISTED:
+        return _LISTED[name](request, argument)
     match name:
         case "timestamp":
             return _time_text(row, request, parts)
@@ -394,8 +617,71 @@ def _field(row: Row, request: Request, parts: Sequence[bytes], name: str, argume
             return _single(request, argument)
         case "json":
             return _optional_text(request, argument).encode()
-    plain = {"url": request.url, "method": request.method, "path": request.target}
+    plain = {
+        "url": request.url,
+        "method": request.method,
+        "path": request.target,
+        "query": request.url.partition("?")[2],
+        "encoded_path": _encoded_path(request.url),
+    }
     return plain[name].encode() if name in plain else request.body
+
+
+def _lines(request: Request, names: str) -> bytes:
+    """Write strings of the body, those that it has, each under its name."""
+    try:
+        found = [(each, request.string_at(each)) for each in names.split()]
+    except BadPayload as error:
+        raise BadSignature(f"what is signed cannot be read: {error}") from error
+    return "".join(f"{each}\n{text}\n" for each, text in found if text is not None).encode()
+
+
+def _form(request: Request) -> list[tuple[bytes, bytes]]:
+    try:
+        return request.form_fields()
+    except BadPayload as error:
+        raise BadSignature(f"what is signed cannot be read: {error}") from error
+
+
+def _form_sorted(request: Request, _argument: str) -> bytes:
+    """Write a form by its names; equal values of a name count once, as in the sender's own SDK."""
+    return b"".join(name + value for name, value in sorted(set(_form(request))))
+
+
+def _form_field(request: Request, argument: str) -> bytes:
+    values = [value for each, value in _form(request) if each == argument.encode()]
+    if len(values) != 1:
+        raise BadSignature(f"{len(values)} times {argument} in the form: exactly once is accepted")
+    return values[0]
+
+
+def _encoded_path(url: str) -> str:
+    """Write a path and query as Contentful signs them: the query is escaped as a whole, and then both once more."""
+    parts = urlsplit(url)
+    whole = parts.path + (f"?{quote(parts.query, safe=_UNESCAPED)}" if parts.query else "")
+    return quote(whole, safe=_UNESCAPED + ";/?:@&=+$,#")
+
+
+_UNESCAPED = "-_.!~*'()"
+
+
+def _signed_headers(request: Request, _argument: str) -> bytes:
+    """Write the headers that a request of Contentful's lists, its time among them."""
+    names = sorted({each.strip().lower() for each in _single(request, HEADER_LIST).decode("latin-1").split(",")})
+    if len(names) > MAX_FORM_FIELDS or not {HEADER_LIST, "x-contentful-timestamp"} <= set(names):
+        raise BadSignature(f"{HEADER_LIST} has to list itself and x-contentful-timestamp")
+    return b";".join(name.encode("latin-1") + b":" + _single(request, name).strip() for name in names)
+
+
+HEADER_LIST = "x-contentful-signed-headers"
+
+_LISTED: dict[str, Callable[[Request, str], bytes]] = {
+    "form": _form_field,
+    "form_sorted": _form_sorted,
+    "lines": _lines,
+    "signed_headers": _signed_headers,
+    "crc32": lambda request, _: str(zlib.crc32(request.body)).encode(),
+}
 
 
 def expected_signature(row: Row, key: bytes, message: Sequence[bytes]) -> bytes:
@@ -404,6 +690,11 @@ def expected_signature(row: Row, key: bytes, message: Sequence[bytes]) -> bytes:
         return key
     if row.algorithm == BASIC:
         return base64.b64encode(key)
+    if row.algorithm == DIGEST:
+        plain = hashlib.sha256(key)
+        for piece in message:
+            plain.update(piece)
+        return encode_digest(plain.digest(), row.encoding)
     if len(message) == 1:
         # In one call, which saves the making of three objects.
         digest = hmac.digest(key, message[0], row.algorithm)
@@ -426,17 +717,21 @@ def encode_digest(digest: bytes, encoding: str) -> bytes:
             return digest.hex().encode()
 
 
-def _signature(row: Row, request: Request) -> bytes:
+def _signatures(row: Row, request: Request) -> list[bytes]:
+    """Read what stands at the place of a row's signature: one value, but for numbered headers."""
     match row.place:
         case InHeader(name):
-            return _single(request, name)
+            return [_single(request, name)]
+        case InNumbered(name):
+            present = [each for each in range(1, MAX_NUMBERED + 1) if request.headers.all(f"{name}{each}")]
+            return [_single(request, f"{name}{each}") for each in present]
         case InQuery(name):
             values = request.query_values(name)
             if len(values) != 1:
                 raise BadSignature(f"{len(values)} times {row.where}: exactly once is accepted")
-            return values[0]
+            return values
         case InBody(path):
-            return _optional_text(request, path).encode()
+            return [_optional_text(request, path).encode()]
 
 
 def _single(request: Request, name: str) -> bytes:
@@ -551,13 +846,18 @@ def rule_row(rule: SignatureRule) -> Row:
 
 def describe(row: Row) -> str:
     """Describe a row to a person who sets up a sender."""
-    colon = ":" if isinstance(row.place, InHeader) else ""
+    colon = ":" if isinstance(row.place, InHeader | InNumbered) else ""
     match row.algorithm:
         case "token":
             return f"{row.where}{colon} {row.prefix.decode()}<the source's secret>"
         case "basic":
             return f"{row.where}{colon} Basic <user:password in base64>"
-        case "ed25519" | "ecdsa-p256":
+        case "jwt":
+            algorithms = " or ".join(row.jwt.algorithms) if row.jwt is not None else ""
+            return f"{row.where}{colon} {row.prefix.decode()}<JWT signed by {algorithms}>"
+        case "ed25519" | "ecdsa-p256" | "rsa-sha1" | "rsa-sha256":
             return f"{row.where}{colon} <{row.algorithm} in {row.encoding}>"
+        case "digest-sha256":
+            return f"{row.where}{colon} <SHA-256 of the secret and what follows, in {row.encoding}>"
     prefix = f"[{row.prefix.decode()}]" if row.optional_prefix else row.prefix.decode()
     return f"{row.where}{colon} {prefix}<HMAC-{row.algorithm.upper()} in {row.encoding}>"

@@ -2,12 +2,12 @@
 
 from msgspec.structs import replace
 
-from clawback.senders.handshakes import Handshake, Says, ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     ANY_TOKEN,
     BASIC_AUTH,
     BEARER,
+    JWT,
     OWN_HEADER,
     TOKEN,
     Clock,
@@ -19,6 +19,7 @@ from clawback.senders.signatures import (
     header,
     standard,
 )
+from clawback.senders.tokens import TokenRule
 
 _ENTER = "Enter the URL {url} and the secret {secret}, content type JSON."
 
@@ -40,8 +41,6 @@ ROWS = (
         ),
         example_type="pull_request.opened",
         answers_within_s=10.0,  # and it never comes again
-        # A header is not signed, so the body must bear it out.
-        handshakes=(Handshake(when=(Says(InHeader("X-GitHub-Event"), "ping"), Says(InBody("zen")))),),
     ),
     Preset(
         name="gitlab",
@@ -171,7 +170,6 @@ ROWS = (
         steps=("Open the repository's or project's settings, Webhooks, Create webhook.", _ENTER, "Choose the events."),
         example_type="pr:opened",
         example='{"eventKey":"pr:opened","actor":{"name":"ada"},"pullRequest":{"id":7,"title":"Fix the cart"}}',
-        handshakes=(ping(InHeader("X-Event-Key"), "diagnostics:ping"),),
     ),
     Preset(
         name="azure-devops",
@@ -249,5 +247,25 @@ ROWS = (
         ),
         example_type="Deployment.failed",
         example='{"type":"Deployment.failed","details":{"status":"FAILED"},"resource":{"project":{"name":"shop"}}}',
+    ),
+    Preset(
+        name="netlify",
+        title="Netlify",
+        # The id of the body is the deploy's, whatever happens to it.
+        rows=(
+            header(
+                "X-Webhook-Signature",
+                algorithm=JWT,
+                jwt=TokenRule(algorithms=("HS256",), issuers=("netlify",), body_hash="sha256"),
+            ),
+        ),
+        type=Places(header="X-Netlify-Event", paths=("state",)),
+        source="docs.netlify.com, Deploy notifications, payload signature",
+        steps=(
+            "Open Project configuration, Notifications, Add notification, HTTP POST request.",
+            "Enter the URL {url} and the JWS secret token {secret}.",
+        ),
+        example_type="deploy_failed",
+        example='{"id":"5f8b","state":"error","name":"shop","branch":"main","error_message":"Build failed"}',
     ),
 )

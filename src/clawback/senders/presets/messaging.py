@@ -2,7 +2,6 @@
 
 from msgspec.structs import replace
 
-from clawback.senders.handshakes import ECHO, MAC, Handshake, Mac, Says, ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     BASIC_AUTH,
@@ -14,14 +13,12 @@ from clawback.senders.signatures import (
     InHeader,
     InQuery,
     InSignature,
+    Row,
     as_plain_base64,
     as_public_key,
     header,
 )
-
-SLACK_CHALLENGE = Handshake(
-    when=(Says(InBody("type"), "url_verification"),), echo=InBody("challenge"), json=(("challenge", ECHO),)
-)
+from clawback.senders.urls import as_twilio
 
 ROWS = (
     Preset(
@@ -47,7 +44,6 @@ ROWS = (
         ),
         example_type="app_mention",
         answers_within_s=3.0,
-        handshakes=(SLACK_CHALLENGE,),
     ),
     Preset(
         name="discord-events",
@@ -71,7 +67,6 @@ ROWS = (
         example_type="APPLICATION_AUTHORIZED",
         example='{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}',
         answers_within_s=3.0,
-        handshakes=(Handshake(when=(Says(InBody("type"), "0"),), status=204),),
     ),
     Preset(
         name="zoom",
@@ -95,14 +90,6 @@ ROWS = (
         example_type="meeting.ended",
         example='{"event":"meeting.ended","payload":{"object":{"id":"7"}}}',
         answers_within_s=3.0,
-        handshakes=(
-            Handshake(
-                when=(Says(InBody("event"), "endpoint.url_validation"),),
-                echo=InBody("payload.plainToken"),
-                mac=Mac(),
-                json=(("plainToken", ECHO), ("encryptedToken", MAC)),
-            ),
-        ),
     ),
     Preset(
         name="twitch",
@@ -123,12 +110,6 @@ ROWS = (
         ),
         example_type="stream.online",
         example='{"subscription":{"id":"1","type":"stream.online"},"event":{"broadcaster_user_id":"7"}}',
-        handshakes=(
-            Handshake(
-                when=(Says(InHeader("Twitch-Eventsub-Message-Type"), "webhook_callback_verification"),),
-                echo=InBody("challenge"),
-            ),
-        ),
     ),
     Preset(
         name="intercom",
@@ -143,7 +124,6 @@ ROWS = (
         ),
         example_type="conversation.user.created",
         example='{"id":"notif_1","topic":"conversation.user.created","data":{"item":{"id":"7"}}}',
-        handshakes=(ping(InBody("topic"), "ping"),),
     ),
     Preset(
         name="telegram",
@@ -219,7 +199,6 @@ ROWS = (
             example=example,
             answers_within_s=3.0,
             answer=200,  # which it takes without a word in the channel
-            handshakes=(SLACK_CHALLENGE,) if kind == "events" else (),
         )
         for kind, ident, places, where, example_type, example in (
             (
@@ -272,7 +251,6 @@ ROWS = (
         example_type="2.deploy",
         example='{"id":"845","type":2,"data":{"name":"deploy"},"member":{"user":{"username":"ada"}}}',
         answers_within_s=3.0,
-        handshakes=(Handshake(when=(Says(InBody("type"), "1"),), json=(("type", 1),)),),
     ),
     Preset(
         name="postmark",
@@ -364,15 +342,6 @@ ROWS = (
             '"value":{"messages":[{"id":"wamid.1","text":{"body":"deploy"}}]}}]}]}'
         ),
         answer=200,
-        handshakes=(
-            Handshake(
-                method="GET",
-                when=(Says(InQuery("hub.mode"), "subscribe"), Says(InQuery("hub.challenge"))),
-                signed=False,
-                token=InQuery("hub.verify_token"),
-                echo=InQuery("hub.challenge"),
-            ),
-        ),
     ),
     Preset(
         name="twitter",
@@ -403,15 +372,64 @@ ROWS = (
         ),
         example_type="tweet_create_events",
         example='{"for_user_id":"7","tweet_create_events":[{"id_str":"1","text":"deploy"}]}',
-        handshakes=(
-            Handshake(
-                method="GET",
-                when=(Says(InQuery("crc_token")),),
-                signed=False,
-                echo=InQuery("crc_token"),
-                mac=Mac(encoding="base64", prefix="sha256="),
-                json=(("response_token", MAC),),
-            ),
+    ),
+    Preset(
+        name="twilio",
+        title="Twilio",
+        # A form is signed by its fields; of another body the URL, which is signed, has the hash.
+        rows=tuple(
+            header(
+                "X-Twilio-Signature",
+                algorithm="sha1",
+                encoding="base64",
+                signed=signed,
+                only=only,
+                hash_in=hash_in,
+                urls=as_twilio,
+                delivery=InHeader("I-Twilio-Idempotency-Token"),
+            )
+            for signed, only, hash_in in (
+                ("{url}", ((InQuery("bodySHA256"), ""),), InQuery("bodySHA256")),
+                ("{url}{form_sorted}", (), None),
+            )
         ),
+        type=Places(paths=("CallStatus", "MessageStatus", "SmsStatus", "EventType")),
+        source="github.com/twilio/twilio-node, webhooks",
+        shows_secret=True,
+        steps=(
+            "Give the account's auth token to this source; Twilio signs with it.",
+            "Run: twilio phone-numbers:update NUMBER --sms-url {url}",
+        ),
+        example_type="received",
+        example="MessageSid=SM1&SmsStatus=received&From=%2B14155550100&To=%2B14155550101&Body=deploy+shop",
+        answer=200,
+        empty=True,  # as TwiML it would be the answer to a message or call
+    ),
+    Preset(
+        name="mailgun",
+        title="Mailgun",
+        # A time and a random text are signed, and nothing of the event. The second row is what older webhooks send.
+        rows=tuple(
+            Row(
+                place=InBody(f"{where}signature"),
+                signed=f"{{timestamp}}{{json:{where}token}}",
+                clock=Clock(InBody(f"{where}timestamp")),
+                delivery=InBody(f"{where}token"),
+            )
+            for where in ("signature.", "")
+        ),
+        type=Places(paths=("event-data.event", "event")),
+        source="documentation.mailgun.com, Securing webhooks",
+        shows_secret=True,
+        steps=(
+            "Open Sending, Webhooks, and enter the URL {url}.",
+            "Give the HTTP webhook signing key to this source.",
+        ),
+        example_type="failed",
+        example=(
+            '{"signature":{"timestamp":"0","token":"t1","signature":""},'
+            '"event-data":{"event":"failed","id":"G9Bn","recipient":"ada@example.com"}}'
+        ),
+        answer=200,
     ),
 )

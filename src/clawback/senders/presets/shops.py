@@ -2,7 +2,6 @@
 
 from msgspec.structs import replace
 
-from clawback.senders.handshakes import Handshake, Says
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     BASIC_AUTH,
@@ -11,6 +10,7 @@ from clawback.senders.signatures import (
     InBody,
     InHeader,
     InSignature,
+    Row,
     as_hex,
     as_text,
     header,
@@ -106,8 +106,6 @@ ROWS = (
         example_type="order.created",
         example='{"id":7,"status":"processing","total":"12.00"}',
         answer=200,
-        # Sent when a webhook is saved: a form of its id alone, without a signature.
-        handshakes=(Handshake(when=(Says(InBody("webhook_id")),), signed=False),),
     ),
     Preset(
         name="razorpay",
@@ -173,5 +171,37 @@ ROWS = (
         ),
         example_type="payment_failed",
         example='{"id":"ev_1","event_type":"payment_failed","content":{"customer":{"id":"c1"}}}',
+    ),
+    Preset(
+        name="adyen",
+        title="Adyen payments",
+        # Eight fields of each item are signed. An item's pspReference is that of its payment too, and so no id.
+        rows=(
+            Row(
+                place=InBody("additionalData.hmacSignature"),
+                each="notificationItems",
+                item="NotificationRequestItem",
+                encoding="base64",
+                signed=(
+                    "{json:pspReference}:{json:originalReference}:{json:merchantAccountCode}:{json:merchantReference}:"
+                    "{json:amount.value}:{json:amount.currency}:{json:eventCode}:{json:success}"
+                ),
+                key=as_hex,
+            ),
+        ),
+        type=Places(paths=("notificationItems.0.NotificationRequestItem.eventCode",)),
+        source="github.com/Adyen/adyen-python-api-library, util",
+        shows_secret=True,
+        steps=(
+            "Open the Customer Area, Developers, Webhooks, Standard webhook, and enter the URL {url}, format JSON.",
+            "Generate the HMAC key, and give it to this source.",
+        ),
+        example_type="AUTHORISATION",
+        example=(
+            '{"live":"false","notificationItems":[{"NotificationRequestItem":{"additionalData":{},'
+            '"amount":{"currency":"EUR","value":1000},"eventCode":"AUTHORISATION","merchantAccountCode":"Acme",'
+            '"merchantReference":"order-7","pspReference":"7914073381342284","success":"true"}}]}'
+        ),
+        items="notificationItems",
     ),
 )

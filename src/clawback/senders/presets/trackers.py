@@ -1,7 +1,10 @@
 """Where work is planned. Pure."""
 
+from msgspec.structs import replace
+
 from clawback.senders.preset import Places, Preset
-from clawback.senders.signatures import Clock, InBody, InHeader, header
+from clawback.senders.signatures import IN_URL, JWT, Clock, InBody, InHeader, header
+from clawback.senders.tokens import TokenRule
 
 ROWS = (
     Preset(
@@ -126,5 +129,50 @@ ROWS = (
         ),
         example_type="page.created",
         example='{"id":"367c","type":"page.created","entity":{"id":"153104cd","type":"page"},"attempt_number":1}',
+    ),
+    Preset(
+        name="atlassian-connect",
+        title="Atlassian Connect apps",
+        rows=(
+            header(
+                "Authorization",
+                prefix=b"JWT ",
+                algorithm=JWT,
+                jwt=TokenRule(algorithms=("HS256",), expires=True, leeway_s=180, query_hash=True),
+            ),
+        ),
+        type=Places(paths=("webhookEvent", "event")),
+        source="developer.atlassian.com, Understanding JWT for Connect apps",
+        shows_secret=True,
+        steps=(
+            "Name {url} in the app's descriptor, under modules, webhooks.",
+            "Give the sharedSecret, which the app was told when it was installed, to this source.",
+        ),
+        example_type="jira:issue_created",
+        example='{"webhookEvent":"jira:issue_created","issue":{"key":"SHOP-7","fields":{"summary":"Broken"}}}',
+    ),
+    Preset(
+        name="monday",
+        title="monday.com",
+        # Webhooks that are made on a board are not signed.
+        rows=(
+            header(
+                "Authorization",
+                prefix=b"Bearer ",
+                optional_prefix=True,
+                algorithm=JWT,
+                jwt=TokenRule(algorithms=("HS256",), expires=True, leeway_s=300, for_url=True),
+                delivery=InBody("event.triggerUuid"),
+            ),
+            replace(IN_URL, delivery=InBody("event.triggerUuid")),
+        ),
+        type=Places(paths=("event.type",)),
+        source="developer.monday.com, Webhooks",
+        steps=(
+            "Open the board, Integrate, Webhooks, and enter the URL {url}?token={secret}; monday checks it at once.",
+            "Of an app's integration recipe enter {url}, and give the app's signing secret to this source instead.",
+        ),
+        example_type="update_column_value",
+        example='{"event":{"type":"update_column_value","triggerUuid":"b5ed","boardId":7,"pulseName":"Cart"}}',
     ),
 )
