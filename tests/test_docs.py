@@ -203,7 +203,7 @@ def test_an_error_is_documented_with_its_status(kind):
 
 def endpoints():
     """Describe every operation of the API: its name, its request as docs/api.md writes it, its successes."""
-    site = Litestar([build_api(None, None, None)], openapi_config=build_openapi_config())
+    site = Litestar([build_api(None, None, None, None)], openapi_config=build_openapi_config())
     for path, item in complete(site.openapi_schema.to_schema())["paths"].items():
         for method, operation in item.items():
             successes = [status for status in operation["responses"] if status.startswith("2")]

@@ -192,7 +192,8 @@ class Source(Record, frozen=True):
 
     `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
     `payload` is which part of a payload its sessions are shown, None for all of it. `set_by` is whose orders it gives
-    (operations/authors.py), None where that was not recorded.
+    (operations/authors.py), None where that was not recorded. `connected_at` is when its sender last said that it is
+    there, None where it has not, or does not say so.
     """
 
     id: str
@@ -211,6 +212,7 @@ class Source(Record, frozen=True):
     payload: Projection | None = None
     set_by: str | None = None
     note: str | None = None
+    connected_at: datetime | None = None
 
     def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
         """Return the secrets that are accepted at `now`."""

@@ -103,6 +103,15 @@ def test_the_token(greeting, level, found):
     assert found in finding.found
 
 
+def test_the_sources():
+    """Each with what is known of its sender, up to a bound."""
+    many = tuple(f"s{number} (github)" for number in range(30))
+
+    assert "no source yet" in checks.check_sources(Greeting()).found
+    assert checks.check_sources(Greeting(sources=("a (github) connected", "b (none)"))).found.endswith("; b (none)")
+    assert checks.check_sources(Greeting(sources=many)).found.endswith("and 10 more, which source_list has")
+
+
 @pytest.mark.parametrize(
     ("protocol", "level", "todo"),
     [(1, Level.OK, ""), (2, Level.WARN, "update Clawback here"), (0, Level.WARN, "update Clawback at the server")],

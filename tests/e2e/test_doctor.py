@@ -56,6 +56,7 @@ async def test_all_is_well(server, token, home):
     assert "the tag ci" in findings["tag"][0]["found"]
     assert token.profile_id in findings["token"][0]["found"]
     assert findings["sessions"][0]["found"] == "connected now: reviewer (active)"
+    assert findings["sources"][0]["found"] == "this profile has no source yet"
     assert "2.1.330" in findings["claude"][0]["found"]
     assert findings["registered"][0]["todo"].endswith("--dangerously-load-development-channels server:clawback")
     assert token.value not in printed

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import httpx
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -146,8 +147,14 @@ async def test_a_source_shows_its_note_and_what_its_owner_risks(house, person):
     peer = await house.connect()
     made = {"verifierType": "none", "priority": "interrupt", "skill": "/look", "note": "<b>alerts</b> of the night"}
     await peer.ask("source_create", slug="alarm", **made)
+    silent = await read(person, "/parts/sources")
+    [source] = house.servers[0].registry.list_sources(house.profile.id)
+    connected = msgspec.structs.replace(source, connected_at=datetime.now(UTC) - timedelta(minutes=5))
+    await house.servers[0].registry.update_source(house.profile.id, source.id, lambda _: connected)
     page = await read(person, "/parts/sources")
 
+    assert "Its sender said" not in silent
+    assert "Its sender said that it is there 5 min ago" in page
     assert "<b>alerts</b> of the night" in page, "as text"
     assert "anyone who knows the URL can stop what the session does" in page
 

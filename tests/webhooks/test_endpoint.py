@@ -370,14 +370,13 @@ async def test_unknown_id_slug_and_path_are_the_same_404(house):
     assert all(answer == answers[0] for answer in answers)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
-async def test_other_methods_are_405_whether_or_not_there_is_a_source(house, method):
+async def test_other_methods_are_405_whether_or_not_there_is_a_source(house):
     """With what is allowed."""
     await house.add(Scheme.NONE)
-    answers = [await house.post(b"", slug=slug, method=method, chunks=iter([])) for slug in ("hub", "other")]
+    answers = [await house.post(b"", slug=slug, method="PUT", chunks=iter([])) for slug in ("hub", "other")]
 
     is_problem(answers[0], 405)
-    assert answers[0].headers["allow"] == "POST"
+    assert answers[0].headers["allow"] == "GET, HEAD, OPTIONS, POST"
     assert answers[0] == answers[1]
 
 

@@ -22,7 +22,7 @@ from clawback.model import (
     encode_json,
 )
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
-from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
+from clawback.webhooks.intake import Accepted, Dropped, EventIds, Greeted, claimed_delivery_id, take
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
 
 IDS = EventIds(b"k" * 32, lambda: "evt_fresh")
@@ -185,7 +185,10 @@ def test_slack_challenge_is_echoed():
     """With any routes: it is no event."""
     body = json.dumps({"type": "url_verification", "challenge": "3eZbrw"}).encode()
 
-    assert post(source_of(Scheme.SLACK, routes={"x": "y"}), body) == Challenge("3eZbrw")
+    verdict = post(source_of(Scheme.SLACK, routes={"x": "y"}), body)
+
+    assert isinstance(verdict, Greeted)
+    assert json.loads(verdict.reply.body) == {"challenge": "3eZbrw"}
 
 
 @pytest.mark.parametrize("scheme", [Scheme.GENERIC, Scheme.STRIPE, Scheme.NONE])

@@ -12,7 +12,7 @@ from clawback.accounts.gate import Gate
 from clawback.api.account import AccountController
 from clawback.api.answers import PATH
 from clawback.api.asking import asking_of
-from clawback.api.auth import BearerAuthentication
+from clawback.api.auth import BearerAuthentication, taking_turns
 from clawback.api.crons import CronController
 from clawback.api.events import EventController
 from clawback.api.history import HistoryController
@@ -22,6 +22,7 @@ from clawback.api.sessions import SessionController
 from clawback.api.sources import SourceController, SourceTypeController
 from clawback.api.stream import build_stream
 from clawback.api.tokens import TokenController
+from clawback.http.turns import Turns
 from clawback.operations import Services
 from clawback.store.feed import Feed
 
@@ -40,14 +41,14 @@ CONTROLLERS = [
 ]
 
 
-def build_api(services: Services, gate: Gate, feed: Feed) -> Router:
-    """Build the app under `/api/v1`, behind the gate."""
+def build_api(services: Services, gate: Gate, feed: Feed, turns: Turns[str]) -> Router:
+    """Build the app under `/api/v1`, behind the gate, with the turns that the callers' other ways in take as well."""
     return Router(
         PATH,
         route_handlers=[*CONTROLLERS, build_stream(services, feed)],
         dependencies={"ask": Provide(asking_of(services), sync_to_thread=False)},
         # A function, because Litestar copies what it is given, and a gate is one.
-        middleware=[answering_options, lambda app: BearerAuthentication(app, gate)],
+        middleware=[answering_options, lambda app: BearerAuthentication(app, gate), taking_turns(turns)],
         request_class=ApiRequest,
         request_max_body_size=MAX_BODY_BYTES,
         # Some answers hold a token or a secret, and all of them are somebody's.

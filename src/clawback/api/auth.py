@@ -1,15 +1,17 @@
 """Who calls: the token in the `Authorization` header, which is checked before anything else of a request is read."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.middleware.authentication import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from clawback.accounts.gate import Gate
 from clawback.accounts.tokens import token_hash
 from clawback.errors import Unauthorized
+from clawback.http.turns import Turns
 from clawback.operations import Caller
 
 UNAUTHORIZED = (
@@ -51,3 +53,15 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
         except Unauthorized:
             raise Unauthorized(UNAUTHORIZED) from None
         return AuthenticationResult(Caller(record.profile_id, record.id), token_hash(token[1]))
+
+
+def taking_turns(turns: Turns[str]) -> Callable[[ASGIApp], ASGIApp]:
+    """Build the middleware, inside of the one that says who calls, that lets a profile's requests take turns."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await turns.serve(scope["user"].profile_id, app, scope, receive, send)
+
+        return answer
+
+    return wrap

@@ -41,6 +41,10 @@ class Source(Answer, frozen=True):
     url: Annotated[str, Meta(description="Where its webhooks go")] | UnsetType = UNSET
     type: str | UnsetType = UNSET
     old_secret_until: datetime | UnsetType = UNSET
+    connected_at: (
+        Annotated[datetime, Meta(description="When its sender last said that it is there, by a ping or a question")]
+        | UnsetType
+    ) = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
     set_by: SetBy | UnsetType = UNSET
     warning: Annotated[str, Meta(description="What its owner takes upon themselves")] | UnsetType = UNSET

@@ -26,6 +26,9 @@ SKEW_WRONG_SECONDS = 60.0
 UNSEEN_SECONDS = 10.0
 """Claude Code shows what arrives within seconds, and with the next tool's result during a turn."""
 
+SOURCES_SHOWN = 20
+"""In one line. Who has more looks at the page."""
+
 FIRST_VERSION = (2, 1, 80)
 """The first Claude Code that has channels."""
 
@@ -85,6 +88,7 @@ class Greeting(Struct, frozen=True):
     version: str = ""
     profile_id: str = ""
     sessions: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class Program(Struct, frozen=True):
@@ -219,6 +223,16 @@ def check_sessions(greeting: Greeting) -> Finding:
         todo = "events wait until one is; with Claude Code open, /mcp shows why its clawback server is not connected"
         return Finding("sessions", Level.OK, "no session of this profile is connected now", todo)
     return Finding("sessions", Level.OK, "connected now: " + printable(", ".join(greeting.sessions)))
+
+
+def check_sources(greeting: Greeting) -> Finding:
+    """Say of each source whether its sender was heard of; many senders say nothing before their first event."""
+    if not greeting.sources:
+        return Finding("sources", Level.OK, "this profile has no source yet")
+    shown = list(greeting.sources[:SOURCES_SHOWN])
+    if (more := len(greeting.sources) - len(shown)) > 0:
+        shown.append(f"and {more} more, which source_list has")
+    return Finding("sources", Level.OK, printable("; ".join(shown)))
 
 
 def check_messaging(file: ConfigFile) -> Finding:

@@ -53,6 +53,7 @@ async def _examine_server(config: PluginConfig) -> list[Finding]:
     found += [checks.check_readiness(readiness), checks.check_clock(skew), checks.check_token(greeting)]
     if greeting.problem is None:
         found += [checks.check_protocol(greeting, __version__), checks.check_sessions(greeting)]
+        found.append(checks.check_sources(greeting))
     return found
 
 

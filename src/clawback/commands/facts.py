@@ -104,13 +104,22 @@ async def greet(config: PluginConfig) -> Greeting:
     try:
         async with inquire(config.remote, config.connection_token, "doctor") as inquiry:
             sessions = await inquiry.ask(wire.SessionList(request_id=""))
+            sources = await inquiry.ask(wire.SourceList(request_id=""))
             welcome = inquiry.welcome
     except ClawbackError as error:
         return Greeting(problem=str(error), refused=isinstance(error, Unauthorized))
     others = [each for each in sessions if not each["current"]]
     names = tuple(f"{each['sessionTag'] or UNTAGGED_NAME} ({each['role']})" for each in others)
     version = welcome.server.version if welcome.server is not None else ""
-    return Greeting(None, False, welcome.protocol, version, welcome.profile_id, names)  # noqa: FBT003 -- not refused
+    known = tuple(_source(each) for each in sources)
+    return Greeting(None, False, welcome.protocol, version, welcome.profile_id, names, known)  # noqa: FBT003 -- not refused
+
+
+def _source(listed: Mapping[str, Any]) -> str:
+    name = f"{listed.get('slug') or listed['id']} ({listed.get('type') or 'unreadable'})"
+    if listed.get("disabled"):
+        return f"{name} is disabled"
+    return f"{name} connected, said so at {listed['connectedAt']}" if listed.get("connectedAt") else name
 
 
 async def find_claude() -> Program:

@@ -245,6 +245,7 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         **write_fields(source),
         "setBy": source.set_by,
         "oldSecretUntil": max(ends, default=None),
+        "connectedAt": source.connected_at,
         "url": f"{base_url}/{source.slug}",
         "warning": rules.warn_of(source.scheme, source.priority),
     }

@@ -6,6 +6,7 @@ The page of senders, docs/senders.md, made from the table. Pure.
 
 from collections.abc import Iterator
 
+from clawback.senders.handshakes import describe_handshake
 from clawback.senders.preset import Places, Preset
 from clawback.senders.presets import families
 from clawback.senders.signatures import InBody, InHeader, Row, describe
@@ -46,6 +47,8 @@ def _preset(preset: Preset) -> Iterator[str]:
         action = f", and `{preset.type.action}` behind a dot" if preset.type.action else ""
         example = f"; such as `{preset.example_type}`" if preset.example_type else ""
         yield f"- Event type: {where}{action}{example}"
+    for handshake in preset.handshakes:
+        yield f"- No event: {describe_handshake(handshake)}"
     if preset.source:
         yield f"- From: {preset.source}"
     if preset.rows or preset.source:

@@ -42,6 +42,7 @@ from clawback.fabric.auth import NatsAuth
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.streams import Fabric
 from clawback.http.allowance import Allowance
+from clawback.http.turns import Turns
 from clawback.model import Address, TokenRecord
 from clawback.operations import Caller, Quotas, Services, perform
 from clawback.server.answering import Answering
@@ -158,13 +159,12 @@ async def open_application(
         shards = registry.install.shards
         vault = await _open_vault(settings, registry)
         ledger, history, refusals = Ledger(fabric), History(fabric), Refusals(fabric)
-        wake_ups = WakeUps(fabric)
-        stacks, lines = Stacks(fabric, shards, Aside()), Lines(fabric, shards, wake_ups)
+        wake_ups, turns = WakeUps(fabric), Turns[str]()
+        stacks, lines = Stacks(fabric, shards, Aside()), await _opened(Lines(fabric, shards, wake_ups))
         room = await _open_room(settings, fabric)
         events = EventStore(
             fabric, ledger, shards, room, traces, wake_ups=wake_ups, shares=_shares(settings, fabric, shards, room)
         )
-        await lines.open()
         presence = await _opened(Presence(fabric, Leases(fabric), stacks))
         tokens = Tokens(registry, LastSeen(fabric))
         gate = Gate(tokens, Throttle())
@@ -181,7 +181,8 @@ async def open_application(
             caller = Caller(
                 address.profile_id, connection.token_id, address.tag, connection.id, messaging=connection.messaging
             )
-            return await perform(services, caller, request)
+            async with turns.turn(address.profile_id):
+                return await perform(services, caller, request)
 
         async def verify(value: str, address: str | None) -> tuple[str, TokenRecord]:
             record = await gate.admit(value, address)
@@ -272,8 +273,8 @@ async def open_application(
         }
         try:
             rooms: list[ControllerRouterHandler] = [
-                build_api(services, gate, feed),
-                *_build_pages(settings, fabric, gate, services, feed),
+                build_api(services, gate, feed, turns),
+                *_build_pages(settings, fabric, gate, services, feed, turns),
                 build_metrics(Scrape(fabric, bridge, shards, room), settings.metrics_token, settings.trusted_proxies),
             ]
             site = build_site(
@@ -348,7 +349,9 @@ def _make_feed(fabric: Fabric, registry: Registry) -> Feed:
     return feed
 
 
-def _build_pages(settings: ServerSettings, fabric: Fabric, gate: Gate, services: Services, feed: Feed) -> list[Router]:
+def _build_pages(
+    settings: ServerSettings, fabric: Fabric, gate: Gate, services: Services, feed: Feed, turns: Turns[str]
+) -> list[Router]:
     registry, tokens, vault = services.registry, services.tokens, services.vault
     place = Place(settings.public_url)
     once = Once(fabric)
@@ -362,7 +365,8 @@ def _build_pages(settings: ServerSettings, fabric: Fabric, gate: Gate, services:
         *build_cli_pages(door, login, codes, place),
         *build_overview(services, feed, door),
     ]
-    return [build_router(door, place, handlers), build_static_router(place), build_exchange_router(codes, gate, place)]
+    pages = build_router(door, place, handlers, turns)
+    return [pages, build_static_router(place), build_exchange_router(codes, gate, place)]
 
 
 def _github(settings: ServerSettings) -> Github | None:

@@ -142,7 +142,16 @@ class _Parts:
         sources, refused = await asyncio.gather(
             self._ask(person, wire.SourceList(request_id="")), list_refusals(self._services, _caller(person))
         )
-        return {"sources": [Answer(each, refused=_answers(refused.get(each["id"], []))) for each in sources]}
+        return {
+            "sources": [
+                Answer(
+                    each,
+                    refused=_answers(refused.get(each["id"], [])),
+                    connected=datetime.fromisoformat(each["connectedAt"]) if each["connectedAt"] else None,
+                )
+                for each in sources
+            ]
+        }
 
     async def crons(self, person: Person) -> Values:
         crons = await self._ask(person, wire.CronList(request_id=""))

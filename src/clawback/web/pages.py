@@ -27,6 +27,7 @@ from clawback.accounts.tokens import PREFIX as TOKEN_PREFIX
 from clawback.api.requests import TimelyRequest
 from clawback.errors import ClawbackError, Rejected
 from clawback.http.problems import CONTENT_TYPE, build_problem
+from clawback.http.turns import Turns
 from clawback.web import headers, words
 from clawback.web.door import Door, NotLoggedIn, Person
 from clawback.web.forms import FIELD, check_form_token, check_origin
@@ -95,7 +96,7 @@ def address_of(request: Request[Any, Any, Any]) -> str | None:
     return request.client.host if request.client is not None else None
 
 
-def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHandler]) -> Router:
+def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHandler], turns: Turns[str]) -> Router:
     """Build the router of the pages: see the package's docstring for what it does for each."""
 
     async def person(request: Request[Any, Any, Any]) -> Person:
@@ -131,7 +132,7 @@ def build_router(door: Door, place: Place, handlers: Sequence[ControllerRouterHa
     return Router(
         "/",
         route_handlers=handlers,
-        middleware=[_recognising(door, place)],
+        middleware=[_recognising(door, place, turns)],
         dependencies={"person": Provide(person), "visitor": Provide(visitor)},
         before_request=check_form,
         exception_handlers={NotLoggedIn: _ask_to_log_in, HTTPException: _refuse, Exception: _fail},
@@ -175,8 +176,8 @@ def _with_headers(place: Place) -> Callable[[ASGIApp], ASGIApp]:
     return wrap
 
 
-def _recognising(door: Door, place: Place) -> Callable[[ASGIApp], ASGIApp]:
-    """Build the middleware that says who is there, and keeps the visit of somebody who comes again."""
+def _recognising(door: Door, place: Place, turns: Turns[str]) -> Callable[[ASGIApp], ASGIApp]:
+    """Build the middleware that says who is there, keeps the visit of who comes again, and has a profile take turns."""
     with_headers = _with_headers(place)
 
     def wrap(app: ASGIApp) -> ASGIApp:
@@ -196,7 +197,10 @@ def _recognising(door: Door, place: Place) -> Callable[[ASGIApp], ASGIApp]:
                         answered.add("set-cookie", renewed.to_header(header=""))
                 await send(message)
 
-            await app(scope, receive, send_renewed)
+            if person is None:
+                await app(scope, receive, send_renewed)
+            else:
+                await turns.serve(person.profile.id, app, scope, receive, send_renewed)
 
         return with_headers(answer)
 

@@ -1,14 +1,14 @@
 """
-The webhook endpoint: `POST /webhooks/{webhookId}/{slug}`, as a bare ASGI app.
+The webhook endpoint: `POST /webhooks/{webhookId}/{slug}`, as a bare ASGI app; and what senders ask there before.
 
 Bare, because it is the hot path and the one door that strangers reach: every await between the socket and the PubAck
 stands in this file. It finds the source, reads the body under a size and a deadline, lets `intake` decide, and carries
 that out. A 2xx leaves after the PubAck, never before; where NATS is away and there is a spool, once that is synced.
 
     202  queued                                     stored
-    200  dropped, duplicate, or Slack's challenge   nothing new to store
-    400 401 404 405 408 413                         the request is refused for what it is
-    429 503, with Retry-After                       not stored; the sender should come again
+    200  dropped, duplicate, or a handshake   nothing new to store
+    400 401 403 404 405 408 413               the request is refused for what it is
+    429 503, with Retry-After                 not stored; the sender should come again
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +32,7 @@ from clawback.fabric import subjects
 from clawback.http.allowance import Allowance
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
+from clawback.senders.handshakes import Reply
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
 from clawback.store.events import EventStore
@@ -41,7 +42,7 @@ from clawback.store.registry import Registry
 from clawback.system.heavy import run_heavy
 from clawback.telemetry import metrics, traceparent
 from clawback.webhooks.bodies import Bodies, Body, TooSlow
-from clawback.webhooks.intake import Accepted, Challenge, Dropped, EventIds, claimed_delivery_id, take
+from clawback.webhooks.intake import Accepted, Dropped, EventIds, Greeted, claimed_delivery_id, greet_visitor, take
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
 
@@ -62,6 +63,15 @@ THREAD_BYTES = 1024 * 1024
 
 LINGER_SECONDS = 2.0
 """How long the rest of a refused body is read before the connection is closed."""
+
+CONNECTED_SECONDS = 0.5
+"""How long a sender that only says that it is there waits for this to be kept: some give up after a second."""
+
+CONNECTED_EVERY = timedelta(minutes=1)
+"""How often that is kept at most: whoever caught such a request may send it again and again."""
+
+_VISITS = ("GET", "HEAD", "OPTIONS")
+_METHODS = "GET, HEAD, OPTIONS, POST"
 
 _CLOSE = ("connection", "close")
 
@@ -210,7 +220,7 @@ class WebhookEndpoint:
         source: Source | None = None
         try:
             if scope["method"] != "POST":
-                return _closing(_refusal(HTTPStatus.METHOD_NOT_ALLOWED, "webhooks are sent by POST", ("allow", "POST")))
+                return _closing(await self._greet(scope, visit))
             source = await self._find(scope["path"], visit)
             headers = Headers(scope["headers"])
             body = await self._read(headers, receive, visit)
@@ -244,6 +254,53 @@ class WebhookEndpoint:
             delivery_id = claimed_delivery_id(Headers(scope["headers"]), source.scheme)
             refusal = Refusal(self._clock(), status, detail, visit.peer, delivery_id)
             self._refusals.note(source.profile_id, source.id, refusal)
+
+    async def _greet(self, scope: Scope, visit: _Visit) -> _Answer:
+        """Answer who asks for a URL before using it; by these methods no event comes."""
+        method = scope["method"]
+        if method not in _VISITS:
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "webhooks are sent by POST", ("allow", _METHODS))
+        source = await self._find(scope["path"], visit)
+        if method == "OPTIONS":
+            visit.outcome = "visit"
+            return _Answer(HTTPStatus.NO_CONTENT.value, (("allow", _METHODS),), b"")
+        request = self._request({**scope, "method": "GET"}, Headers(scope["headers"]), b"")
+        greeted = greet_visitor(request, source, self._open_secrets(source, self._clock()))
+        if greeted is None:
+            visit.reason = "the verify token is another one"
+            return _refusal(HTTPStatus.FORBIDDEN, "the verify token is another one: take it from the source's set-up")
+        return await self._reply(greeted.reply, source, visit)
+
+    async def _reply(self, reply: Reply, source: Source, visit: _Visit) -> _Answer:
+        """Carry out a handshake: nothing of it is an event."""
+        handshake = reply.handshake
+        visit.outcome = "visit" if not handshake.when else "ping" if handshake.echo is None else "challenge"
+        if reply.proven:
+            await self._note_connected(source)
+        if handshake.when and not reply.body and not reply.headers and reply.status == HTTPStatus.OK:
+            return _json(HTTPStatus.OK, {"status": "connected"})
+        content_type = (("content-type", reply.content_type),) if reply.body else ()
+        return _Answer(reply.status, (*content_type, *reply.headers), reply.body)
+
+    async def _note_connected(self, source: Source) -> None:
+        """Keep when the sender last said that it is there. It hears so whether or not that could be kept."""
+        now = self._clock()
+        if source.connected_at is not None and now - source.connected_at < CONNECTED_EVERY:
+            return
+        try:
+            async with asyncio.timeout(CONNECTED_SECONDS):
+                await self._registry.update_source(
+                    source.profile_id, source.id, lambda current: msgspec.structs.replace(current, connected_at=now)
+                )
+        except (ClawbackError, TimeoutError) as error:
+            log.info("that source %s is connected is not kept: %s", source.id, error)
+
+    def _open_secrets(self, source: Source, now: datetime) -> list[bytes]:
+        # Opened for each request: it takes microseconds, and keeps no secret in memory between two.
+        return [
+            self._vault.open(sealed, profile_id=source.profile_id, source_id=source.id)
+            for sealed in source.secrets_at(now)
+        ]
 
     async def _find(self, path: str, visit: _Visit) -> Source:
         target = _TARGET.fullmatch(path)
@@ -310,11 +367,7 @@ class WebhookEndpoint:
         self, request: Request, source: Source, visit: _Visit, span: "Span | None", started: float
     ) -> _Answer:
         now = self._clock()
-        # Opened for each request: it takes microseconds, and keeps no secret in memory between two.
-        secrets = [
-            self._vault.open(sealed, profile_id=source.profile_id, source_id=source.id)
-            for sealed in source.secrets_at(now)
-        ]
+        secrets = self._open_secrets(source, now)
         ids = EventIds(self._registry.install.id_key, _new_event_id)
         decide = partial(take, request, source, secrets, ids=ids, now=now)
         verdict = decide() if len(request.body) <= THREAD_BYTES else await run_heavy(decide)
@@ -339,7 +392,7 @@ class WebhookEndpoint:
             )
 
     async def _carry_out(
-        self, verdict: Accepted | Dropped | Challenge, request: Request, source: Source, visit: _Visit, started: float
+        self, verdict: Accepted | Dropped | Greeted, request: Request, source: Source, visit: _Visit, started: float
     ) -> _Answer:
         match verdict:
             case Accepted(event):
@@ -356,9 +409,8 @@ class WebhookEndpoint:
                 return _json(
                     HTTPStatus.OK, {"status": "dropped", "reason": record.reason, "eventType": record.event_type}
                 )
-            case Challenge(text):
-                visit.outcome = "challenge"
-                return _json(HTTPStatus.OK, {"challenge": text})
+            case Greeted(reply):
+                return await self._reply(reply, source, visit)
 
     async def _keep(self, event: Event, body: bytes, source: Source, started: float) -> str:
         """Store an event, or put it into the spool where NATS is away and there is one; says what became of it."""
@@ -418,7 +470,7 @@ async def _linger(receive: Receive) -> None:
                 pass
 
 
-def _trace(verdict: Accepted | Dropped | Challenge, request: Request, span: "Span") -> Accepted | Dropped | Challenge:
+def _trace(verdict: Accepted | Dropped | Greeted, request: Request, span: "Span") -> Accepted | Dropped | Greeted:
     """Have an event's trace begin with its request, and point at that of its sender, now that it is verified."""
     if theirs := traceparent.parse_traceparent(request.headers.get(traceparent.HEADER)):
         span.link(theirs)

@@ -12,10 +12,12 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from clawback.errors import BadPayload
-from clawback.model import Event, EventState, HistoryRecord, Origin, Scheme, Source, derive_event_id
+from clawback.errors import BadPayload, BadSignature
+from clawback.model import Event, EventState, HistoryRecord, Origin, Source, derive_event_id, encode_json
 from clawback.senders.event_type import read_event_type
+from clawback.senders.handshakes import MAX_HELLO_BYTES, Handshake, Reply, find_handshake, is_plain, read_place, reply
 from clawback.senders.kinds import is_type_signed
+from clawback.senders.preset import Preset
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
 from clawback.senders.signatures import InBody, InHeader, Row, signed_bytes
@@ -37,10 +39,10 @@ class Dropped(Struct, frozen=True):
     record: HistoryRecord
 
 
-class Challenge(Struct, frozen=True):
-    """Slack asks whether somebody is there: answer with its text, store nothing."""
+class Greeted(Struct, frozen=True):
+    """A handshake: answer it, store nothing."""
 
-    text: str
+    reply: Reply
 
 
 class EventIds(Struct, frozen=True):
@@ -52,7 +54,7 @@ class EventIds(Struct, frozen=True):
 
 def take(
     request: Request, source: Source, secrets: Sequence[bytes], *, ids: EventIds, now: datetime
-) -> Accepted | Dropped | Challenge:
+) -> Accepted | Dropped | Greeted:
     """
     Verify, name and route one request. `secrets` are the source's, opened.
 
@@ -60,9 +62,11 @@ def take(
         BadSignature: see `signatures.verify`; or the signed body is of another kind than a header says.
         BadPayload: the event type must be read from the body and cannot be, or a header that is read comes twice.
     """
+    if source.scheme in _UNSIGNED and (greeted := greet_unsigned(request, source, secrets)) is not None:
+        return greeted
     row = verify(request, source.scheme, secrets, now, source.signature)
-    if source.scheme == Scheme.SLACK and (text := _challenge(request)) is not None:
-        return Challenge(text)
+    if source.scheme in _ASKING and (greeted := _greet_verified(request, source, secrets, row)) is not None:
+        return greeted
     delivery_id = _delivery_id(request, row)
     event_id = (
         ids.fresh() if delivery_id is None else derive_event_id(ids.key, source.profile_id, source.id, delivery_id)
@@ -105,6 +109,69 @@ def take(
     )
 
 
+def greet_unsigned(request: Request, source: Source, secrets: Sequence[bytes]) -> Greeted | None:
+    """
+    Answer a handshake that nobody signs; None where the request is none, or carries a signature, which must pass then.
+
+    Raises:
+        BadSignature: see `handshakes.reply`.
+    """
+    preset, handshakes = PRESETS[source.scheme], _UNSIGNED.get(source.scheme, ())
+    if len(request.body) > MAX_HELLO_BYTES or any(read_place(request, row.place) for row in preset.rows):
+        return None
+    found = find_handshake(handshakes, request)
+    answer = None if found is None else reply(found, request, secrets, _key(preset))
+    return None if answer is None else Greeted(answer)
+
+
+def greet_visitor(request: Request, source: Source, secrets: Sequence[bytes]) -> Greeted | None:
+    """
+    Answer a request that is no POST, and so no event: what its sender asks of a URL, or that the URL is there.
+
+    None where the sender's question must not be answered: it does not have the source's token.
+
+    Raises:
+        BadSignature: see `handshakes.reply`.
+    """
+    preset = PRESETS.get(source.scheme)
+    found = None if preset is None else find_handshake(preset.handshakes, request)
+    if preset is None or found is None:
+        body = encode_json({"status": "ready", "detail": "webhooks are sent here by POST"})
+        return Greeted(Reply(handshake=_VISIT, content_type="application/json", body=body))
+    answer = reply(found, request, secrets, _key(preset))
+    return None if answer is None else Greeted(answer)
+
+
+def _greet_verified(request: Request, source: Source, secrets: Sequence[bytes], row: Row | None) -> Greeted | None:
+    preset = PRESETS[source.scheme]
+    found = find_handshake(preset.handshakes, request)
+    if found is None:
+        if source.scheme in _SIGNS_FOR_ALL and is_plain(request.body):
+            raise BadSignature("the body is one that a challenge could be, so its signature proves nothing: send JSON")
+        return None
+    # Who names the type of a ping in a route wants it as an event.
+    if found.echo is None and read_event_type(request, source.scheme, source.event_type) in source.routes:
+        return None
+    answer = reply(found, request, secrets, _key(preset), verified=row is not None)
+    return None if answer is None else Greeted(answer)
+
+
+def _key(preset: Preset) -> Callable[[bytes], bytes] | None:
+    return preset.rows[0].key if preset.rows else None
+
+
+_VISIT = Handshake(when=(), method="GET", signed=False)
+
+_ASKING = frozenset(name for name, preset in PRESETS.items() if preset.handshakes)
+_UNSIGNED = {
+    name: found for name in _ASKING if (found := tuple(each for each in PRESETS[name].handshakes if not each.signed))
+}
+"""Who asks anything at all, and what of it comes without a signature."""
+
+_SIGNS_FOR_ALL = frozenset(name for name, found in _UNSIGNED.items() if any(each.mac for each in found))
+"""Whose challenges anybody may have signed under the key of events."""
+
+
 def claimed_delivery_id(headers: Headers, scheme: str) -> str | None:
     """Read what a request calls itself while nothing of it is verified: a stranger's text, of one short line."""
     preset = PRESETS.get(scheme)
@@ -139,12 +206,6 @@ def _is_type_signed(request: Request, source: Source, row: Row | None, event_typ
     if row is None or not event_type:
         return True
     return is_type_signed(request, source.scheme, source.event_type) and row.signs
-
-
-def _challenge(request: Request) -> str | None:
-    if _optional_text(request, "type") != "url_verification":
-        return None
-    return _optional_text(request, "challenge")
 
 
 def _optional_text(request: Request, path: str) -> str | None:

@@ -1,5 +1,6 @@
 """Where documents, forms, customers and calendars are kept. Pure."""
 
+from clawback.senders.handshakes import Handshake, Says, ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     DIGEST,
@@ -8,6 +9,7 @@ from clawback.senders.signatures import (
     InBody,
     InHeader,
     InNumbered,
+    InQuery,
     InSignature,
     Row,
     as_plain_base64,
@@ -81,6 +83,7 @@ ROWS = (
         steps=("Open Settings, Developer, Webhooks, New.", "Enter the URL {url} and the secret {secret}."),
         example_type="BOOKING_CREATED",
         example='{"triggerEvent":"BOOKING_CREATED","createdAt":"2026-01-05T10:00:00Z","payload":{"title":"Review"}}',
+        handshakes=(ping(InBody("triggerEvent"), "PING"),),
     ),
     Preset(
         name="dropbox",
@@ -95,6 +98,9 @@ ROWS = (
         ),
         example_type="list_folder",
         example='{"list_folder":{"accounts":["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc"]},"delta":{"users":[7]}}',
+        handshakes=(
+            Handshake(method="GET", when=(Says(InQuery("challenge")),), signed=False, echo=InQuery("challenge")),
+        ),
     ),
     Preset(
         name="airtable",

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import Handshake, Says, ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     ANY_TOKEN,
@@ -41,6 +42,8 @@ ROWS = (
         ),
         example_type="pull_request.opened",
         answers_within_s=10.0,  # and it never comes again
+        # A header is not signed, so the body must bear it out.
+        handshakes=(Handshake(when=(Says(InHeader("X-GitHub-Event"), "ping"), Says(InBody("zen")))),),
     ),
     Preset(
         name="gitlab",
@@ -170,6 +173,7 @@ ROWS = (
         steps=("Open the repository's or project's settings, Webhooks, Create webhook.", _ENTER, "Choose the events."),
         example_type="pr:opened",
         example='{"eventKey":"pr:opened","actor":{"name":"ada"},"pullRequest":{"id":7,"title":"Fix the cart"}}',
+        handshakes=(ping(InHeader("X-Event-Key"), "diagnostics:ping"),),
     ),
     Preset(
         name="azure-devops",

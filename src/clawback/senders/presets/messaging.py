@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import ECHO, MAC, Handshake, Mac, Says, ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     BASIC_AUTH,
@@ -19,6 +20,10 @@ from clawback.senders.signatures import (
     header,
 )
 from clawback.senders.urls import as_twilio
+
+SLACK_CHALLENGE = Handshake(
+    when=(Says(InBody("type"), "url_verification"),), echo=InBody("challenge"), json=(("challenge", ECHO),)
+)
 
 ROWS = (
     Preset(
@@ -44,6 +49,7 @@ ROWS = (
         ),
         example_type="app_mention",
         answers_within_s=3.0,
+        handshakes=(SLACK_CHALLENGE,),
     ),
     Preset(
         name="discord-events",
@@ -67,6 +73,7 @@ ROWS = (
         example_type="APPLICATION_AUTHORIZED",
         example='{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}',
         answers_within_s=3.0,
+        handshakes=(Handshake(when=(Says(InBody("type"), "0"),), status=204),),
     ),
     Preset(
         name="zoom",
@@ -90,6 +97,14 @@ ROWS = (
         example_type="meeting.ended",
         example='{"event":"meeting.ended","payload":{"object":{"id":"7"}}}',
         answers_within_s=3.0,
+        handshakes=(
+            Handshake(
+                when=(Says(InBody("event"), "endpoint.url_validation"),),
+                echo=InBody("payload.plainToken"),
+                mac=Mac(),
+                json=(("plainToken", ECHO), ("encryptedToken", MAC)),
+            ),
+        ),
     ),
     Preset(
         name="twitch",
@@ -110,6 +125,12 @@ ROWS = (
         ),
         example_type="stream.online",
         example='{"subscription":{"id":"1","type":"stream.online"},"event":{"broadcaster_user_id":"7"}}',
+        handshakes=(
+            Handshake(
+                when=(Says(InHeader("Twitch-Eventsub-Message-Type"), "webhook_callback_verification"),),
+                echo=InBody("challenge"),
+            ),
+        ),
     ),
     Preset(
         name="intercom",
@@ -124,6 +145,7 @@ ROWS = (
         ),
         example_type="conversation.user.created",
         example='{"id":"notif_1","topic":"conversation.user.created","data":{"item":{"id":"7"}}}',
+        handshakes=(ping(InBody("topic"), "ping"),),
     ),
     Preset(
         name="telegram",
@@ -199,6 +221,7 @@ ROWS = (
             example=example,
             answers_within_s=3.0,
             answer=200,  # which it takes without a word in the channel
+            handshakes=(SLACK_CHALLENGE,) if kind == "events" else (),
         )
         for kind, ident, places, where, example_type, example in (
             (
@@ -251,6 +274,7 @@ ROWS = (
         example_type="2.deploy",
         example='{"id":"845","type":2,"data":{"name":"deploy"},"member":{"user":{"username":"ada"}}}',
         answers_within_s=3.0,
+        handshakes=(Handshake(when=(Says(InBody("type"), "1"),), json=(("type", 1),)),),
     ),
     Preset(
         name="postmark",
@@ -342,6 +366,15 @@ ROWS = (
             '"value":{"messages":[{"id":"wamid.1","text":{"body":"deploy"}}]}}]}]}'
         ),
         answer=200,
+        handshakes=(
+            Handshake(
+                method="GET",
+                when=(Says(InQuery("hub.mode"), "subscribe"), Says(InQuery("hub.challenge"))),
+                signed=False,
+                token=InQuery("hub.verify_token"),
+                echo=InQuery("hub.challenge"),
+            ),
+        ),
     ),
     Preset(
         name="twitter",
@@ -372,6 +405,16 @@ ROWS = (
         ),
         example_type="tweet_create_events",
         example='{"for_user_id":"7","tweet_create_events":[{"id_str":"1","text":"deploy"}]}',
+        handshakes=(
+            Handshake(
+                method="GET",
+                when=(Says(InQuery("crc_token")),),
+                signed=False,
+                echo=InQuery("crc_token"),
+                mac=Mac(encoding="base64", prefix="sha256="),
+                json=(("response_token", MAC),),
+            ),
+        ),
     ),
     Preset(
         name="twilio",

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import ping
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import ANY_TOKEN, BASIC_AUTH, TOKEN, InBody, InHeader, Row, header
 
@@ -36,6 +37,7 @@ ROWS = (
         ),
         example_type="incident.triggered",
         example='{"event":{"id":"01E","event_type":"incident.triggered","data":{"title":"Disk full"}}}',
+        handshakes=(ping(InBody("event.event_type"), "pagey.ping"),),
     ),
     Preset(
         name="grafana",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import ECHO, Handshake, Says
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     ANY_TOKEN,
@@ -246,6 +247,15 @@ ROWS = (
         ),
         example_type="user.account.lock",
         example='{"eventId":"b5a1","eventType":"com.okta.event_hook","data":{"events":[{"eventType":"user.account.lock"}]}}',
+        handshakes=(
+            Handshake(
+                method="GET",
+                when=(Says(InHeader("x-okta-verification-challenge")),),
+                signed=False,
+                echo=InHeader("x-okta-verification-challenge"),
+                json=(("verification", ECHO),),
+            ),
+        ),
     ),
     Preset(
         name="supabase-db",

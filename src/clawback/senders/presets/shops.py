@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import Handshake, Says
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import (
     BASIC_AUTH,
@@ -106,6 +107,8 @@ ROWS = (
         example_type="order.created",
         example='{"id":7,"status":"processing","total":"12.00"}',
         answer=200,
+        # Sent when a webhook is saved: a form of its id alone, without a signature.
+        handshakes=(Handshake(when=(Says(InBody("webhook_id")),), signed=False),),
     ),
     Preset(
         name="razorpay",
