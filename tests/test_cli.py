@@ -1,16 +1,20 @@
 """The command line, run as a program."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
+import click
 import pytest
 
 from clawback import __version__
 from clawback.accounts.tokens import looks_like_token, token_hash
+from clawback.cli import root
 from clawback.fabric.embedded import EmbeddedNats
 from clawback.fabric.streams import Fabric
 from clawback.store.registry import Registry
@@ -347,6 +351,28 @@ def test_channel_loads_nothing_of_the_server():
 
     assert sorted(added) == ["clawback.cli"]
     assert not {"nats", "litestar", "cryptography", "clawback.settings", "clawback.server.app"} & set(channel)
+
+
+def every_command(command, path=()):
+    """Walk the commands that do something."""
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        yield from every_command(command.get_command(context, name), (*path, name))
+
+
+@pytest.mark.parametrize(("path", "command"), list(every_command(root.clawback)), ids=lambda each: str(each)[:40])
+def test_every_command_has_an_example_that_it_takes(path, command):
+    """What `--help` shows can be typed; what is for Claude Code has none."""
+    examples = [shlex.split(line.partition(" > ")[0]) for line in command.example.splitlines()]
+
+    assert bool(examples) == (path[0] not in {"channel", "hook", "monitor"})
+    for words in examples:
+        if words[1 : 1 + len(path)] == list(path):
+            given = itertools.takewhile(lambda word: word not in ("|", "&&"), words[1 + len(path) :])
+            command.make_context("clawback", list(given))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

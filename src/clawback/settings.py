@@ -30,8 +30,10 @@ PREFIX = "CLAWBACK_"
 CONFIG_FILE_VARIABLE = "CLAWBACK_CONFIG_FILE"
 CONFIG_FILE_NAME = "clawback.toml"
 
-PLUGIN_VARIABLES = frozenset({"CLAWBACK_SESSION", "CLAWBACK_CONFIG", "CLAWBACK_EVENTS"})
-"""Read by `clawback channel`; a shell that has them may start a server too."""
+PLUGIN_VARIABLES = frozenset(
+    {"CLAWBACK_SESSION", "CLAWBACK_CONFIG", "CLAWBACK_EVENTS", "CLAWBACK_TOKEN", "CLAWBACK_SERVER"}
+)
+"""Read by `clawback channel`, or by the commands over the API; a shell that has them may start a server too."""
 
 TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """OpenTelemetry's own, of which one must be set for traces; the first has the path in it."""

@@ -22,7 +22,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 class Command(click.Command):
     """A command that shows an example below its options."""
 
-    def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:  # noqa: ANN401 -- Click's own
+    def __init__(self, *arguments: Any, example: str = "", **options: Any) -> None:
         options["context_settings"] = HELP | options.get("context_settings", {})
         super().__init__(*arguments, **options)
         self.example = example
@@ -49,7 +49,7 @@ class Group(click.Group):
 
     command_class = Command
 
-    def __init__(self, *arguments: Any, lazy: Mapping[str, str] | None = None, **options: Any) -> None:  # noqa: ANN401 -- Click's own
+    def __init__(self, *arguments: Any, lazy: Mapping[str, str] | None = None, **options: Any) -> None:
         options["context_settings"] = HELP | options.get("context_settings", {})
         options |= {"subcommand_metavar": "COMMAND …", "no_args_is_help": True}
         super().__init__(*arguments, **options)
@@ -73,7 +73,7 @@ class Group(click.Group):
         formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix="usage: ")
 
 
-def command(*arguments: Any, **options: Any) -> Callable[[Callable[..., Any]], Command]:  # noqa: ANN401 -- Click's own
+def command(*arguments: Any, **options: Any) -> Callable[[Callable[..., Any]], Command]:
     """Declare a command that is below no noun."""
     return click.command(*arguments, cls=Command, **options)
 
@@ -94,7 +94,7 @@ def takes_settings(*names: str) -> Callable[[Function], Function]:
         from clawback.settings import CONFIG_FILE_NAME, SETTINGS
 
         @functools.wraps(function)
-        def call(**given: Any) -> Any:  # noqa: ANN401 -- whatever the command takes and returns
+        def call(**given: Any) -> Any:
             flags = {name: value for name in (*names, "config") if isinstance(value := given.pop(name), str)}
             return function(flags=flags, **given)
 

@@ -12,6 +12,11 @@ COMPLETE_VARIABLE = "_CLAWBACK_COMPLETE"
 """What a shell's completion asks by; Click reads it."""
 
 MODULES = {
+    "status": "status",
+    "source": "source",
+    "cron": "cron",
+    "event": "event",
+    "session": "session",
     "serve": "server",
     "token": "token",
     "keys": "keys",
@@ -29,7 +34,19 @@ MODULES = {
 }
 """Every command or noun, and its module here; `--help` lists them in this order."""
 
-clawback = Group(
+
+class Root(Group):
+    """The program: it ends quietly at Ctrl-C, where Click would print an empty line."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+
+
+clawback = Root(
     "clawback", help="Every event reaches the right Claude Code session, one at a time, acknowledged.", lazy=MODULES
 )
 click.version_option(describe(), prog_name="clawback", message="%(prog)s %(version)s")(clawback)
