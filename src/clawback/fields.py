@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from clawback.model import UNTAGGED_NAME, EventTypeRule, Priority, SignatureRule
+from clawback.model import UNTAGGED_NAME, DeliveryRule, EventTypeRule, Priority, SignatureRule
 
 MAX_ROUTES = 200
 
@@ -40,6 +40,13 @@ class SourceFields(Struct, frozen=True, rename="camel", kw_only=True):
         EventTypeRule | None, says("Where the type is: a header or dotted path; action: path of what is appended.")
     ] = None
     signature: Annotated[SignatureRule | None, says("For type hmac, also named generic.")] = None
+    delivery_id: Annotated[
+        DeliveryRule | None, says("Where the id is by which a delivery that comes again is known: a header or path.")
+    ] = None
+    answer: Annotated[
+        Annotated[int, Meta(ge=0, le=299)] | None,
+        says("HTTP status of success: 200, 201, 202 or 204; default: the sender's."),
+    ] = None
     session_tag: Annotated[
         str | None, says(f"Tag of the session that gets the events, or {UNTAGGED_NAME}; default: your own.")
     ] = None

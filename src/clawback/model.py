@@ -149,6 +149,13 @@ class EventTypeRule(Record, frozen=True):
     action: str | None = None
 
 
+class DeliveryRule(Record, frozen=True):
+    """Where the id of a source's deliveries is: in a header, else at a dotted body path."""
+
+    header: str | None = None
+    body: str | None = None
+
+
 class TimestampRule(Record, frozen=True):
     """Where an `hmac` source's requests say when they were signed: one of three places, and in which unit."""
 
@@ -191,9 +198,10 @@ class Source(Record, frozen=True):
     `secrets` are sealed; the current one comes first, behind it those before it that are still accepted for a while.
 
     `timeout_seconds` is how long its events may be active, None for what its profile says when they are delivered.
-    `payload` is which part of a payload its sessions are shown, None for all of it. `set_by` is whose orders it gives
-    (operations/authors.py), None where that was not recorded. `connected_at` is when its sender last said that it is
-    there, None where it has not, or does not say so.
+    `delivery_id` is where its deliveries are named, and `answer` the status of success, both None for what its preset
+    says. `payload` is which part of a payload its sessions are shown, None for all of it. `set_by` is whose orders it
+    gives (operations/authors.py), None where that was not recorded. `connected_at` is when its sender last said that it
+    is there, None where it has not, or does not say so.
     """
 
     id: str
@@ -206,6 +214,8 @@ class Source(Record, frozen=True):
     routes: dict[str, str] = {}
     event_type: EventTypeRule | None = None
     signature: SignatureRule | None = None
+    delivery_id: DeliveryRule | None = None
+    answer: int | None = None
     tag: str | None = None
     priority: Priority = Priority.NORMAL
     timeout_seconds: int | None = None

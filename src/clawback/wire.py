@@ -149,6 +149,7 @@ class SourceUpdate(_Message, SourceFields, frozen=True, tag="source_update", kw_
 
     request_id: str
     source_id: str
+    verifier_type: str | None = None
     secret: str | None = None
     generate_secret: bool | None = None
     overlap_seconds: int | None = None

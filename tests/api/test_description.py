@@ -163,6 +163,7 @@ async def test_every_operation_succeeds_as_described(house, api):
 @pytest.mark.parametrize(("body", "request_type"), BODIES, ids=lambda each: each.__name__)
 def test_a_body_has_the_fields_of_its_request(body, request_type):
     """What can be said over the WebSocket can be said here, but for what is in the path."""
-    assert {field.encode_name for field in fields(body)} == {
+    # `type` is what a frame calls itself, and beside it a source's type has its longer name alone.
+    assert {field.encode_name for field in fields(body)} - {"type"} == {
         field.encode_name for field in fields(request_type)
     } - IN_PATH

@@ -13,11 +13,13 @@ from clawback.errors import Rejected
 CONTRACT = {
     "source_create": {
         "slug", "type", "secret", "generate_secret", "skill", "routes", "eventType", "signature", "session", "priority",
+        "deliveryId", "answer",
         "timeout_seconds", "payload", "note",
     },
     "source_list": {"after"},
     "source_update": {
         "id", "secret", "generate_secret", "overlap_seconds", "skill", "routes", "eventType", "signature", "session",
+        "deliveryId", "answer",
         "priority", "timeout_seconds", "payload", "note",
     },
     "source_delete": {"id"},

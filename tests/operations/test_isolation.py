@@ -54,6 +54,7 @@ VALUES: dict[str, Any] = {
     "jitter_seconds": 0,
     "payload": "compact",
     "note": "charlies note",
+    "answer": 200,
     "path": "",
     "offset": 0,
     "after": None,

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, UnsetType
@@ -12,8 +13,8 @@ from clawback.api.answers import Answer, created, documented, showing
 from clawback.api.asking import Ask
 from clawback.api.requests import After, Body, PageLimit
 from clawback.fields import SourceFields
-from clawback.model import EventTypeRule, SignatureRule
-from clawback.operations.source_rules import MAX_OVERLAP_SECONDS, MAX_SECRET_BYTES, list_types
+from clawback.model import DeliveryRule, EventTypeRule, SignatureRule
+from clawback.operations.source_rules import MAX_OVERLAP_SECONDS, MAX_SECRET_BYTES, choose_type, list_types
 
 Tag = Annotated[str, Meta(description="The session whose events these are; empty or (untagged): without a tag")]
 Secret = Annotated[str, Meta(max_length=MAX_SECRET_BYTES, description="What the sender signs with")]
@@ -30,6 +31,10 @@ class EventTypePlace(EventTypeRule, frozen=True, forbid_unknown_fields=True):
 
 class SignaturePlace(SignatureRule, frozen=True, forbid_unknown_fields=True):
     """Of type `generic`: where the signature stands, how it is made and written; a given prefix is mandatory."""
+
+
+class DeliveryPlace(DeliveryRule, frozen=True, forbid_unknown_fields=True):
+    """Where the id stands by which a delivery that comes again is known: a header, else a dotted path in the body."""
 
 
 @showing(SourceFields)
@@ -63,13 +68,15 @@ class _SourceBody(Body, SourceFields, frozen=True, kw_only=True):
 
     event_type: EventTypePlace | None = None
     signature: SignaturePlace | None = None
+    delivery_id: DeliveryPlace | None = None
 
 
 class NewSource(_SourceBody, frozen=True, kw_only=True):
     """A source to be made; each field as of source_create in docs/protocol.md."""
 
     slug: Slug
-    verifier_type: Type
+    verifier_type: Type | None = None
+    type: Annotated[Type, Meta(description="Another name of verifierType: one of them is needed")] | None = None
     secret: Secret | None = None
     generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
 
@@ -77,11 +84,19 @@ class NewSource(_SourceBody, frozen=True, kw_only=True):
 class SourceChange(_SourceBody, frozen=True):
     """What is to be changed; what is left out stays as it is, what is empty goes back to its default."""
 
+    verifier_type: Annotated[Type, Meta(description="It stays what it is: another one is refused")] | None = None
+    type: Annotated[Type, Meta(description="Another name of verifierType")] | None = None
     secret: Secret | None = None
     generate_secret: Annotated[bool, Meta(description="Have the server make the secret")] | None = None
     overlap_seconds: (
         Annotated[int, Meta(ge=0, le=MAX_OVERLAP_SECONDS, description="How long the old secret is accepted too")] | None
     ) = None
+
+
+def _with_one_type(body: NewSource | SourceChange) -> dict[str, Any]:
+    """Return the fields of a body, its type under the one name that it has inside."""
+    fields = msgspec.structs.asdict(body)
+    return fields | {"verifier_type": choose_type(fields.pop("verifier_type"), fields.pop("type"))}
 
 
 EXAMPLE = {
@@ -169,7 +184,7 @@ class SourceController(Controller):
     )
     async def create(self, ask: Ask, data: JSONBody[NewSource]) -> Response[dict[str, Any]]:
         """Make a source. The answer has its secret only if the server made it, this once."""
-        answer = await ask.body(wire.SourceCreate, data)
+        answer = await ask(wire.SourceCreate, **_with_one_type(data))
         return created(answer, f"/sources/{answer['id']}")
 
     @patch(
@@ -184,7 +199,7 @@ class SourceController(Controller):
 
         With a new secret the one before is accepted too, for a day unless `overlapSeconds` says otherwise.
         """
-        return await ask.body(wire.SourceUpdate, data, source_id=source_id)
+        return await ask(wire.SourceUpdate, **_with_one_type(data), source_id=source_id)
 
     @delete(
         "/{source_id:str}",

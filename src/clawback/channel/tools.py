@@ -252,7 +252,7 @@ class AccountUpdate(Tool, frozen=True):
     timezone: Annotated[str | None, says("IANA name such as Europe/Berlin.")] = None
 
 
-@taking(SourceFields, session_tag="session", event_type="eventType")
+@taking(SourceFields, session_tag="session", event_type="eventType", delivery_id="deliveryId")
 class SourceCreate(Tool, frozen=True):
     """
     Make a webhook source: a URL to which a service sends its events for this or another session.
@@ -290,7 +290,7 @@ class SourceList(Tool, frozen=True):
         return wire.SourceList(request_id="", limit=PAGE, after=self.after)
 
 
-@taking(SourceFields, briefly=True, session_tag="session", event_type="eventType")
+@taking(SourceFields, briefly=True, session_tag="session", event_type="eventType", delivery_id="deliveryId")
 class SourceUpdate(Tool, frozen=True):
     """Change what is given of a source, from now on. "", {} or 0 removes. Parameters as of source_create."""
 

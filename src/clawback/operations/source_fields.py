@@ -46,6 +46,8 @@ RULES: dict[str, Rule] = {
     "routes": Rule(lambda routes, kind: rules.check_routes(routes, "" if kind.own_types else kind.scheme), orders=True),
     "event_type": Rule(lambda rule, _: rules.check_event_type(rule)),
     "signature": Rule(lambda rule, kind: rules.check_signature(rule, kind.scheme)),
+    "delivery_id": Rule(lambda rule, _: rules.check_delivery_id(rule)),
+    "answer": Rule(lambda status, _: rules.check_answer(status)),
     "session_tag": Rule(lambda tag, _: normalise_tag(tag), stored="tag", orders=True),
     "priority": Rule(lambda priority, _: priority, orders=True),
     "timeout_seconds": Rule(lambda seconds, _: rules.check_timeout(seconds)),

@@ -14,7 +14,7 @@ from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
 from clawback.fields import MAX_ROUTES, MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
-from clawback.model import EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
+from clawback.model import DeliveryRule, EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
 from clawback.senders.kinds import KNOWN_TYPES
 from clawback.senders.presets import PRESETS
@@ -44,6 +44,8 @@ MAX_FIELDS = 50
 
 MAX_TOLERANCE_SECONDS = 3600
 """Of a signed time: who needs longer has no clock."""
+
+ANSWERS = (200, 201, 202, 204)
 
 MAX_QUOTED = 80
 """Characters of a refused value that its refusal repeats."""
@@ -278,6 +280,51 @@ def check_event_type(rule: EventTypeRule | None) -> EventTypeRule | None:
         if path is not None:
             _check_path(path, name)
     return rule
+
+
+def check_delivery_id(rule: DeliveryRule | None) -> DeliveryRule | None:
+    """
+    Check where the id of a delivery is read.
+
+    Raises:
+        Rejected: it names no place, or one that cannot be read.
+    """
+    if rule is None or rule == DeliveryRule():
+        return None
+    if rule.header is not None:
+        _check_header(rule.header, "deliveryId.header")
+    if rule.body is not None:
+        _check_path(rule.body, "deliveryId.body")
+    return rule
+
+
+def check_answer(status: int) -> int:
+    """
+    Check the status of success.
+
+    Raises:
+        Rejected: no sender takes it for success.
+    """
+    if status not in ANSWERS:
+        raise Rejected(
+            f"answer refused, read {status}: accepted is one of {', '.join(map(str, ANSWERS))}, the HTTP statuses of"
+            " success; 204 has no body"
+        )
+    return status
+
+
+def choose_type(verifier_type: str | None, other: str | None) -> str | None:
+    """
+    Choose between the two names of one field.
+
+    Raises:
+        Rejected: they say different things.
+    """
+    if verifier_type and other and verifier_type != other:
+        raise Rejected(
+            f"verifierType reads {_quoted(verifier_type)} and type {_quoted(other)}: they are one field; give one"
+        )
+    return verifier_type or other
 
 
 def _check_path(path: str, name: str) -> None:

@@ -139,6 +139,8 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
     known = await services.registry.find_source_by_id(caller.profile_id, request.source_id)
     if known is None:
         raise NotFound(f"there is no source {request.source_id[:80]!a}; source_list shows those there are")
+    if request.verifier_type not in (None, known.scheme):
+        raise Rejected(f"the type of a source stays what it is, {known.scheme}: create another source for another type")
     changes = check_fields(request, known.scheme, known)
     generate = bool(request.generate_secret)
     rotated = generate or request.secret is not None

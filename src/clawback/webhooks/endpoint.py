@@ -399,15 +399,19 @@ class WebhookEndpoint:
                 visit.event, visit.type = event.id, event.event_type
                 visit.outcome = await self._keep(event, request.body, source, started)
                 if visit.outcome == "duplicate":
-                    return _json(HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
-                preset = PRESETS.get(source.scheme)
-                status = HTTPStatus.ACCEPTED if preset is None else HTTPStatus(preset.answer)
-                return _json(status, {"status": "queued", "eventId": event.id, "eventType": event.event_type})
+                    return _success(source, HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
+                return _success(
+                    source,
+                    HTTPStatus.ACCEPTED,
+                    {"status": "queued", "eventId": event.id, "eventType": event.event_type},
+                )
             case Dropped(record):
                 visit.outcome, visit.event, visit.type = "dropped", record.event_id, record.event_type
                 await self._history.record_drop(source.profile_id, record)
-                return _json(
-                    HTTPStatus.OK, {"status": "dropped", "reason": record.reason, "eventType": record.event_type}
+                return _success(
+                    source,
+                    HTTPStatus.OK,
+                    {"status": "dropped", "reason": record.reason, "eventType": record.event_type},
                 )
             case Greeted(reply):
                 return await self._reply(reply, source, visit)
@@ -477,6 +481,16 @@ def _trace(verdict: Accepted | Dropped | Greeted, request: Request, span: "Span"
     if isinstance(verdict, Accepted):
         return Accepted(msgspec.structs.replace(verdict.event, traceparent=span.traceparent))
     return verdict
+
+
+def _success(source: Source, status: HTTPStatus, content: Mapping[str, object]) -> _Answer:
+    """Answer as the sender understands it: with the status that it wants, and with nothing where it acts on words."""
+    preset = PRESETS.get(source.scheme)
+    wanted = source.answer or (None if preset is None or preset.answer == HTTPStatus.ACCEPTED else preset.answer)
+    status = status if wanted is None else HTTPStatus(wanted)
+    if status is HTTPStatus.NO_CONTENT or (preset is not None and preset.empty):
+        return _Answer(status.value, (), b"")
+    return _json(status, content)
 
 
 def _json(status: HTTPStatus, content: Mapping[str, object]) -> _Answer:

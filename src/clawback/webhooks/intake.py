@@ -67,7 +67,7 @@ def take(
     row = verify(request, source.scheme, secrets, now, source.signature)
     if source.scheme in _ASKING and (greeted := _greet_verified(request, source, secrets, row)) is not None:
         return greeted
-    delivery_id = _delivery_id(request, row)
+    delivery_id = _delivery_id(request, source, row)
     event_id = (
         ids.fresh() if delivery_id is None else derive_event_id(ids.key, source.profile_id, source.id, delivery_id)
     )
@@ -183,10 +183,16 @@ def claimed_delivery_id(headers: Headers, scheme: str) -> str | None:
     return None
 
 
-def _delivery_id(request: Request, row: Row | None) -> str | None:
+def _delivery_id(request: Request, source: Source, row: Row | None) -> str | None:
+    own = source.delivery_id
+    if own is not None:
+        found = request.headers.one(own.header) if own.header else None
+        found = found or (_optional_text(request, own.body) if own.body else None)
+        if found and len(found) <= MAX_TEXT_CHARACTERS:
+            return found
     if row is None:
         return None
-    match row.delivery:
+    match None if own is not None else row.delivery:
         case InHeader(name):
             found = request.headers.one(name)
         case InBody(path):

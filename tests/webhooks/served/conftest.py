@@ -35,6 +35,10 @@ class Caller:
         headers = {"Content-Type": "application/json"} | signature | (fields or {})
         return await self.web.post(self.url + query, content=body, headers=headers)
 
+    def now(self) -> datetime:
+        """Say what time it is at the sender's."""
+        return datetime.now(UTC)
+
     async def ask(self, method: str = "GET", query: str = "", fields=None):
         """Call the URL by another method."""
         return await self.web.request(method, self.url + query, headers=fields or {})

@@ -50,6 +50,7 @@ ROWS = (
         example_type="app_mention",
         answers_within_s=3.0,
         handshakes=(SLACK_CHALLENGE,),
+        answer=200,  # of a command, any other is a failure
     ),
     Preset(
         name="discord-events",
@@ -177,6 +178,7 @@ ROWS = (
         example_type="message",
         example='{"update_id":7,"message":{"text":"deploy","from":{"username":"ada"}}}',
         answer=200,
+        empty=True,  # a body may be a call of its API
     ),
     Preset(
         name="elevenlabs",
@@ -222,6 +224,7 @@ ROWS = (
             answers_within_s=3.0,
             answer=200,  # which it takes without a word in the channel
             handshakes=(SLACK_CHALLENGE,) if kind == "events" else (),
+            empty=kind != "events",  # a body would be the reply in the channel
         )
         for kind, ident, places, where, example_type, example in (
             (
@@ -275,6 +278,7 @@ ROWS = (
         example='{"id":"845","type":2,"data":{"name":"deploy"},"member":{"user":{"username":"ada"}}}',
         answers_within_s=3.0,
         handshakes=(Handshake(when=(Says(InBody("type"), "1"),), json=(("type", 1),)),),
+        empty=True,  # a body would be the reply to the user
     ),
     Preset(
         name="postmark",
@@ -303,6 +307,7 @@ ROWS = (
         example_type="message",
         example='{"id":"1485983408511","type":"message","text":"<at>claw</at> deploy","from":{"name":"Ada"}}',
         answer=200,
+        empty=True,  # a body would be the reply in the channel
     ),
     Preset(
         name="customer-io",

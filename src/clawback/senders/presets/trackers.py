@@ -28,6 +28,7 @@ ROWS = (
             "Copy the signing secret that Linear shows, and give it to this source.",
         ),
         example_type="Issue.create",
+        answer=200,  # any other status it takes for a failure
     ),
     Preset(
         name="jira",
