@@ -154,7 +154,7 @@ def write_type(plain: object) -> str:
         case {"properties": dict(inner)}:
             written = ", ".join(f"`{name}`" for name in inner)
         case {"type": "object", "maxProperties": most}:
-            written = f"text to text, at most {most}"
+            written = f"text to text or object, at most {most}"
         case {"anyOf": [{"type": "string"}, {"type": "array"}]}:
             written = "text, or a list of texts"
     assert written, f"say here how {schema} is written"

@@ -14,6 +14,7 @@ ROOMS = {"senders", "webhooks", "crons", "sessions", "accounts", "operations", "
 KNOWN_EXCEPTIONS = {
     ("webhooks", "accounts"),
     ("webhooks", "senders"),
+    ("webhooks", "payloads"),
     ("operations", "senders"),
     ("operations", "accounts"),
     ("operations", "webhooks"),

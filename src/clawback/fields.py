@@ -28,13 +28,25 @@ def says(words: str) -> Meta:
     return Meta(description=words)
 
 
+class RouteFields(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """
+    A route that is more than an order. A field that nobody knows is refused at every door.
+
+    A slip in a name would else leave out what was to hold events back.
+    """
+
+    do: Annotated[str, says("Skill or prompt; a {dotted.path} names a field.")]
+    priority: Annotated[Priority | None, says("Its own.")] = None
+    payload: Annotated[str | tuple[str, ...] | None, says("Its own.")] = None
+
+
 class SourceFields(Struct, frozen=True, rename="camel", kw_only=True):
     """What a request may say of a source. None says nothing; an empty value asks for the default."""
 
     skill: Annotated[str | None, says("For events that no route names: a skill such as /review, or a prompt.")] = None
     routes: Annotated[
-        Annotated[dict[str, str], Meta(max_length=MAX_ROUTES)] | None,
-        says('Event type (type, type.action, prefix.*, *) to skill or prompt: {"pull_request": "/review"}.'),
+        Annotated[dict[str, str | RouteFields], Meta(max_length=MAX_ROUTES)] | None,
+        says('Event type (type, type.action, prefix.*, *) to skill or prompt, or {"do": …}: {"push": "/review"}.'),
     ] = None
     event_type: Annotated[
         EventTypeRule | None, says("Where the type is: a header or dotted path; action: path of what is appended.")

@@ -191,6 +191,23 @@ class Projection(Record, frozen=True):
     fields: tuple[str, ...] = ()
 
 
+WHOLE = Projection()
+"""All of a payload, where a route says so against its source."""
+
+
+class Route(Record, frozen=True):
+    """
+    What becomes of the events of a pattern, where that is more than an order.
+
+    `do` is a skill or prompt, which may name fields of the payload in braces (webhooks/templates.py). `priority` and
+    `payload` stand instead of the source's, None for the source's.
+    """
+
+    do: str
+    priority: Priority | None = None
+    payload: Projection | None = None
+
+
 class Source(Record, frozen=True):
     """
     An endpoint that accepts one service's webhooks.
@@ -211,7 +228,7 @@ class Source(Record, frozen=True):
     created_at: datetime
     secrets: tuple[Sealed, ...] = ()
     skill: str | None = None
-    routes: dict[str, str] = {}
+    routes: dict[str, str | Route] = {}
     event_type: EventTypeRule | None = None
     signature: SignatureRule | None = None
     delivery_id: DeliveryRule | None = None
@@ -291,7 +308,8 @@ class Event(Record, frozen=True):
     None for its profile's default; `attempts` how often it was delivered before it was put back into its line. A
     message has its sender's tag in `sender`, and `broadcast` where it went to everybody; a replay names in `replay`
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
-    `payload` is which part of the body a session is shown, None for all of it. `type_signed` is False where the type
+    `payload` is which part of the body a session is shown, None for all of it. `fields` are the values that the order
+    names in braces, by their names, None for what the payload does not have. `type_signed` is False where the type
     of a webhook stands in a header that nothing signed. `set_by` is who gave the order of a webhook or cron, and
     `run_by` who had a cron run outside its times. `traceparent` says which trace it belongs to, None where nobody
     traces; it is stored in a header of its own, as is the custom in NATS.
@@ -318,6 +336,7 @@ class Event(Record, frozen=True):
     label: str | None = None
     scheduled_at: datetime | None = None
     payload: Projection | None = None
+    fields: dict[str, str | None] | None = None
     type_signed: bool | None = None
     set_by: str | None = None
     run_by: str | None = None

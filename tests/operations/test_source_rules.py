@@ -167,39 +167,6 @@ def test_a_secret_is_given_or_made_not_both():
     assert choose(Scheme.NONE) is None
 
 
-def test_routes_are_kept_as_they_are():
-    """Order, `*`, prompts of many lines; no routes are an empty map."""
-    routes = {"pull_request.opened": "/review", "*": "Look at this.\nThen stop.", "Push Hook": "/push"}
-
-    assert rules.check_routes(routes) == routes
-    assert rules.check_routes(None) == {}
-    assert rules.check_routes({}) == {}
-    assert len(rules.check_routes({f"t{n}": "/x" for n in range(200)})) == 200
-    assert rules.check_routes({"x": "y" * 16 * 1024})
-
-
-@pytest.mark.parametrize(
-    ("routes", "message"),
-    [
-        ({f"t{n}": "/x" for n in range(201)}, "201 routes: accepted are at most 200"),
-        ({"": "/x"}, "its event type reads ''"),
-        ({" ": "/x"}, "its event type reads ' '"),
-        ({"x" * 514: "/x"}, "of at most 513 characters"),
-        ({"x\0": "/x"}, "NUL"),
-        ({"x": ""}, "the route of 'x' is empty"),
-        ({"x": " \n"}, "the route of 'x' is empty"),
-        ({"x": "y" * (16 * 1024 + 1)}, "has 16385 bytes: accepted are at most 16384"),
-        ({"x": "ü" * 8193}, "has 16386 bytes"),
-        ({"x": "a\0b"}, "the route of 'x' holds a NUL"),
-        ({f"t{n}": "y" * 16_000 for n in range(33)}, "bytes in all"),
-    ],
-)
-def test_routes_that_lead_nowhere_are_refused(routes, message):
-    """Each refusal names the route."""
-    with pytest.raises(Rejected, match=message):
-        rules.check_routes(routes)
-
-
 def test_the_skill_is_bounded_and_an_empty_one_is_none():
     """The same bounds as a route's."""
     assert rules.check_instruction("/review", "skill") == "/review"
@@ -285,7 +252,12 @@ def test_a_signature_that_cannot_be_checked_is_refused(rule, scheme, message):
 
 def test_only_strangers_that_interrupt_are_warned_of():
     """With a signature only the sender can, and other priorities wait for their turn."""
-    warned = [(scheme, priority) for scheme in Scheme for priority in Priority if rules.warn_of(scheme, priority)]
+    warned = [
+        (scheme, priority)
+        for scheme in Scheme
+        for priority in Priority
+        if rules.warn_of(scheme, [Priority.NORMAL, priority])
+    ]
 
     assert warned == [(Scheme.NONE, Priority.INTERRUPT)]
 

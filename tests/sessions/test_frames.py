@@ -139,3 +139,12 @@ def test_any_body_makes_a_frame_that_reads_back(body, skill, names_events):
 
     assert read == frame
     assert all(isinstance(value, str) for value in read.meta.values())
+
+
+def test_what_an_order_names_stands_before_the_payload():
+    """One value on a line, as JSON; never in the order itself, whose names stay names."""
+    event = an_event(skill="Review {title}", fields={"title": 'Fix\n\nit: "now"', "nothing": None})
+    frame = build(event, b'{"a":1}')
+
+    assert frame.content == 'Review {title}\n\ntitle: "Fix\\n\\nit: \\"now\\""\nnothing: null\n\n{"a":1}'
+    assert (frame.meta["skill"], frame.meta["fields"]) == ("Review {title}", "2")

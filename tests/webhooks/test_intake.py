@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 import senders
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import (
+    WHOLE,
     Event,
     EventState,
     EventTypeRule,
     HistoryRecord,
     Origin,
     Priority,
+    Projection,
+    Route,
     Scheme,
     Source,
     derive_event_id,
@@ -91,6 +94,32 @@ def test_event_without_a_route_is_dropped_and_says_so():
             reason="no_route",
         )
     )
+
+
+def test_a_route_object_says_what_its_source_does_not():
+    """Its order names fields, whose values are beside it; its priority and payload stand instead of the source's."""
+    route = Route("Review {pull_request.title|issue.title} {{now}} {x}", Priority.PRIORITY, WHOLE)
+    source = source_of(Scheme.GITHUB, routes={"issues": route, "*": "Do {x}"}, payload=Projection(compact="github"))
+    body = json.dumps({"action": "opened", "issue": {"title": "a\n\nb" + "c" * 400}}).encode()
+
+    event = post(source, body, [("X-GitHub-Event", "issues")]).event
+    other = post(source, b"{}", [("X-GitHub-Event", "push")]).event
+
+    assert (event.skill, event.priority, event.payload) == (
+        "Review {pull_request.title|issue.title} {now} {x}",
+        Priority.PRIORITY,
+        None,
+    )
+    assert event.fields == {"pull_request.title|issue.title": "a\n\nb" + "c" * 396 + "…", "x": None}
+    assert (other.skill, other.priority, other.payload) == ("Do {x}", Priority.NORMAL, source.payload)
+    assert other.fields is None, "a text is an order as it stands"
+
+
+def test_an_order_with_fields_takes_a_body_that_is_no_json():
+    """Nothing is there then, and the event is not lost for it."""
+    event = post(source_of(Scheme.GENERIC, routes={"*": Route("Do {x}")}), b"\xff").event
+
+    assert event.fields == {"x": None}
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SENDERS if scheme is not Scheme.GITLAB])

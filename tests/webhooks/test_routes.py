@@ -3,7 +3,7 @@
 import pytest
 
 from clawback.model import Scheme, Source
-from clawback.webhooks.routes import find_instruction
+from clawback.webhooks.routes import find_route
 from senders import NOW
 
 
@@ -31,4 +31,4 @@ def test_route_is_found_or_the_event_is_not_wanted(routes, skill, event_type, in
     """Routes are a list of what is wanted: with any of them, the source's skill is no fall-back."""
     source = Source("src_a", "p", "hub", Scheme.GITHUB, NOW, routes=routes, skill=skill)
 
-    assert find_instruction(source, event_type) == instruction
+    assert find_route(source, event_type) == instruction

@@ -600,7 +600,8 @@ def input_schema(tool: type[Tool]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([tool], ref_template="{name}")
     schema: dict[str, Any] = _inline(components[tool.__name__], components)
     for name in tool.brief:
-        schema["properties"][name].pop("properties", None)
+        for inner in ("properties", "additionalProperties"):
+            schema["properties"][name].pop(inner, None)
     return {key: value for key, value in schema.items() if key not in {"description", "additionalProperties"}}
 
 
@@ -619,12 +620,13 @@ def _inline(schema: Any, components: dict[str, Any]) -> Any:  # noqa: ANN401 -- 
             wanted = [choice for choice in choices if choice != {"type": "null"}]
             if len(wanted) == 1:
                 return _inline(_named(wanted[0], components) | beside, components)
-            return {"anyOf": [_inline(choice, components) for choice in wanted]} | _inline(beside, components)
+            named = [_inline(_named(choice, components), components) for choice in wanted]
+            return {"anyOf": named} | _inline(beside, components)
         case {"properties": dict(properties), **beside}:
             inlined = {name: _inline(each, components) for name, each in properties.items()}
             return _inline(beside, components) | {"properties": inlined}
         case dict():
-            kept = {key: value for key, value in schema.items() if key not in _LEFT_OUT and value != []}
+            kept = {key: value for key, value in schema.items() if key not in _LEFT_OUT and value not in ([], False)}
             return {key: _inline(value, components) for key, value in kept.items()}
     return schema
 

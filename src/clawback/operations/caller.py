@@ -26,7 +26,8 @@ class Caller(Struct, frozen=True):
 
     `token_id` is the token that opened the connection, `session_tag` the session that speaks (None: untagged) and
     `connection_id` its connection, None where the request came over none. `messaging` is false where that connection
-    said that it wants no messages between sessions.
+    said that it wants no messages between sessions, and
+    `names_events` where it sent no `instanceId`: such a client is shown routes as the texts that it knows.
     """
 
     profile_id: str
@@ -34,6 +35,7 @@ class Caller(Struct, frozen=True):
     session_tag: str | None = None
     connection_id: str | None = None
     messaging: bool = True
+    names_events: bool = True
 
 
 class Outcome(Protocol):

@@ -12,6 +12,7 @@ from clawback.fabric.subjects import normalise_tag
 from clawback.fields import SourceFields, fields_of
 from clawback.model import Source
 from clawback.operations import source_rules as rules
+from clawback.operations.route_rules import check_routes, write_routes
 
 
 def _as_it_is(value: Any) -> Any:  # noqa: ANN401 -- of any field
@@ -43,7 +44,9 @@ class Rule(NamedTuple):
 
 RULES: dict[str, Rule] = {
     "skill": Rule(lambda text, _: rules.check_instruction(text, "skill"), orders=True),
-    "routes": Rule(lambda routes, kind: rules.check_routes(routes, "" if kind.own_types else kind.scheme), orders=True),
+    "routes": Rule(
+        lambda routes, kind: check_routes(routes, kind.scheme, own_types=kind.own_types), write_routes, orders=True
+    ),
     "event_type": Rule(lambda rule, _: rules.check_event_type(rule)),
     "signature": Rule(lambda rule, kind: rules.check_signature(rule, kind.scheme)),
     "delivery_id": Rule(lambda rule, _: rules.check_delivery_id(rule)),

@@ -8,26 +8,21 @@ its maker reads the reason, and not at the first webhook, where nobody does.
 import base64
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from clawback import wire
 from clawback.errors import Rejected
 from clawback.fabric.subjects import normalise_tag
-from clawback.fields import MAX_ROUTES, MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
+from clawback.fields import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from clawback.model import DeliveryRule, EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
-from clawback.senders.kinds import KNOWN_TYPES
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, RULE_FIELDS, UNITS, template
 from clawback.senders.verifying import RULED
-from clawback.webhooks.patterns import check_pattern
 
 MAX_INSTRUCTION_BYTES = 16 * 1024
 """Of a skill or prompt, as UTF-8; all of it goes in front of each event, and into a header of its message."""
-
-MAX_SOURCE_BYTES = 512 * 1024
-"""Of all instructions of a source together: half of the largest frame that a client may send."""
 
 MAX_SECRET_BYTES = 4096
 
@@ -75,7 +70,7 @@ def check_slug(slug: str) -> str:
     """
     if not _SLUG.fullmatch(slug) or slug in (".", ".."):
         raise Rejected(
-            f"slug refused, read {_quoted(slug)}: a slug is 1 to 64 letters, digits and . _ -, and neither . nor .."
+            f"slug refused, read {quoted(slug)}: a slug is 1 to 64 letters, digits and . _ -, and neither . nor .."
         )
     return slug
 
@@ -108,7 +103,7 @@ def check_scheme(name: str | None) -> str:
     if name not in PRESETS:
         near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
-        raise Rejected(f"verifier type refused, read {_quoted(name)}: accepted is one of {_SCHEME_NAMES}{meant}")
+        raise Rejected(f"verifier type refused, read {quoted(name)}: accepted is one of {_SCHEME_NAMES}{meant}")
     return name
 
 
@@ -186,7 +181,7 @@ def _where_to_find(scheme: str) -> str:
 
 
 def _check_secret(scheme: str, secret: str) -> None:
-    encoded = _utf8(secret, "secret")
+    encoded = check_text(secret, "secret")
     if not secret:
         raise Rejected("the secret is empty, and anybody could sign with that: give the one that the sender signs with")
     if secret != secret.strip():
@@ -208,7 +203,7 @@ def check_instruction(text: str | None, name: str) -> str | None:
     """
     if not text:
         return None
-    if (size := len(_utf8(text, name))) > MAX_INSTRUCTION_BYTES:
+    if (size := len(check_text(text, name))) > MAX_INSTRUCTION_BYTES:
         raise Rejected(f"{name} has {size} bytes: accepted are at most {MAX_INSTRUCTION_BYTES}")
     return text
 
@@ -220,47 +215,10 @@ def check_line(text: str, name: str) -> str | None:
     Raises:
         Rejected: it has more than one line, or characters that no screen shows.
     """
-    _utf8(text, name)
+    check_text(text, name)
     if (wrong := next((each for each in text if not each.isprintable()), None)) is not None:
-        raise Rejected(f"{name} refused, it holds {_quoted(wrong)}: it is one line of text for people")
+        raise Rejected(f"{name} refused, it holds {quoted(wrong)}: it is one line of text for people")
     return text.strip() or None
-
-
-def check_routes(routes: Mapping[str, str] | None, scheme: str = "") -> dict[str, str]:
-    """
-    Check the map from patterns of event types to skills and prompts.
-
-    `scheme` says which types there are; it is empty where the source reads its types from a place of its own.
-
-    Raises:
-        Rejected: there are too many, or one of them routes nothing or to nothing.
-    """
-    routes = routes or {}
-    if len(routes) > MAX_ROUTES:
-        raise Rejected(f"{len(routes)} routes: accepted are at most {MAX_ROUTES}; use * for all other event types")
-    checked, total = {}, 0
-    for event_type, text in routes.items():
-        # Twice the bound of what is read from a request, and a dot: the type and its action.
-        if len(event_type) > 2 * MAX_TEXT_CHARACTERS + 1:
-            raise Rejected(
-                f"route refused, its event type reads {_quoted(event_type)}: it is text such as pull_request.opened,"
-                f" or * for all others, of at most {2 * MAX_TEXT_CHARACTERS + 1} characters"
-            )
-        total += len(_utf8(event_type, "the event type of a route"))
-        check_pattern(event_type, KNOWN_TYPES.get(scheme, ()))
-        instruction = check_instruction(text, f"the route of {_quoted(event_type)}")
-        if instruction is None or not instruction.strip():
-            raise Rejected(
-                f"the route of {_quoted(event_type)} is empty: give a skill such as /review or a prompt, or leave the"
-                " route out to drop such events"
-            )
-        total += len(instruction.encode())
-        checked[event_type] = instruction
-    if total > MAX_SOURCE_BYTES:
-        raise Rejected(
-            f"the routes have {total} bytes in all: accepted are {MAX_SOURCE_BYTES}; put prompts into skills"
-        )
-    return checked
 
 
 def check_event_type(rule: EventTypeRule | None) -> EventTypeRule | None:
@@ -322,17 +280,17 @@ def choose_type(verifier_type: str | None, other: str | None) -> str | None:
     """
     if verifier_type and other and verifier_type != other:
         raise Rejected(
-            f"verifierType reads {_quoted(verifier_type)} and type {_quoted(other)}: they are one field; give one"
+            f"verifierType reads {quoted(verifier_type)} and type {quoted(other)}: they are one field; give one"
         )
     return verifier_type or other
 
 
 def _check_path(path: str, name: str) -> None:
-    _utf8(path, name)
+    check_text(path, name)
     steps = path.split(".")
     if not all(steps) or len(steps) > MAX_PATH_DEPTH or len(path) > MAX_TEXT_CHARACTERS:
         raise Rejected(
-            f"{name} refused, read {_quoted(path)}: it is a path of field names with dots between them, such as"
+            f"{name} refused, read {quoted(path)}: it is a path of field names with dots between them, such as"
             f" data.object.status, at most {MAX_PATH_DEPTH} deep and {MAX_TEXT_CHARACTERS} characters long"
         )
 
@@ -354,18 +312,18 @@ def check_signature(rule: SignatureRule | None, scheme: str) -> SignatureRule | 
     _check_header(rule.header, "signature.header")
     for name, value, accepted in (("algorithm", rule.algorithm, ALGORITHMS), ("encoding", rule.encoding, ENCODINGS)):
         if value not in accepted:
-            raise Rejected(f"signature.{name} refused, read {_quoted(value)}: accepted is one of {', '.join(accepted)}")
+            raise Rejected(f"signature.{name} refused, read {quoted(value)}: accepted is one of {', '.join(accepted)}")
     _check_template(rule)
     if rule.prefix is not None and not _PREFIX.fullmatch(rule.prefix):
         raise Rejected(
-            f"signature.prefix refused, read {_quoted(rule.prefix)}: it is at most 64 printable ASCII characters"
+            f"signature.prefix refused, read {quoted(rule.prefix)}: it is at most 64 printable ASCII characters"
         )
     return rule
 
 
-def warn_of(scheme: str, priority: Priority) -> str | None:
+def warn_of(scheme: str, priorities: Collection[Priority]) -> str | None:
     """Say in a sentence what the owner of such a source takes upon themselves; None where there is nothing to say."""
-    if scheme != Scheme.NONE or priority is not Priority.INTERRUPT:
+    if scheme != Scheme.NONE or Priority.INTERRUPT not in priorities:
         return None
     return (
         "type none with priority interrupt: anyone who knows the URL can stop what the session does at any moment. Keep"
@@ -383,14 +341,14 @@ def _check_template(rule: SignatureRule) -> None:
         or not fields <= RULE_FIELDS
     ):
         raise Rejected(
-            f"signature.signed refused, read {_quoted(rule.signed)}: it is what is signed, {{body}} among it, and may"
+            f"signature.signed refused, read {quoted(rule.signed)}: it is what is signed, {{body}} among it, and may"
             " hold {timestamp} {url} {method} {path} {query} {header:NAME} {json:PATH} {form:NAME}"
         )
     if rule.key not in KEY_FORMS:
-        raise Rejected(f"signature.key refused, read {_quoted(rule.key)}: accepted is one of {', '.join(KEY_FORMS)}")
+        raise Rejected(f"signature.key refused, read {quoted(rule.key)}: accepted is one of {', '.join(KEY_FORMS)}")
     if len(rule.separator) > 1 or not rule.separator.isascii() or not rule.separator.isprintable():
         raise Rejected(
-            f"signature.separator refused, read {_quoted(rule.separator)}: it is one character, such as a comma,"
+            f"signature.separator refused, read {quoted(rule.separator)}: it is one character, such as a comma,"
             " between several signatures in one header"
         )
     if ("timestamp" in fields) is not (rule.timestamp is not None):
@@ -444,10 +402,10 @@ def choose_tag(request: wire.SourceCreate | wire.CronCreate, callers_tag: str | 
 
 def _check_header(name: str, field: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise Rejected(f"{field} refused, read {_quoted(name)}: it is the name of an HTTP header, such as X-Signature")
+        raise Rejected(f"{field} refused, read {quoted(name)}: it is the name of an HTTP header, such as X-Signature")
 
 
-def _utf8(text: str, name: str) -> bytes:
+def check_text(text: str, name: str) -> bytes:
     """Encode text that will be stored and sent on; NUL and half a surrogate pair survive too few programs."""
     try:
         encoded = text.encode()
@@ -458,7 +416,7 @@ def _utf8(text: str, name: str) -> bytes:
     return encoded
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Quote what was read, in ASCII and cut: it may be anything."""
     shown = ascii(text)
     return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}…"

@@ -24,6 +24,7 @@ from clawback.operations.caller import (
     page_of,
     webhook_base_url,
 )
+from clawback.operations.route_rules import route_priorities, write_orders
 from clawback.operations.source_fields import check_fields, gives_order, write_fields
 
 log = logging.getLogger("clawback.operations")
@@ -68,7 +69,7 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
             source.id,
             extra={"action": "unsigned_source", "profile": profile.id, "source": source.id},
         )
-    answer = _answer(source, webhook_base_url(services, profile), source.created_at)
+    answer = _answer(caller, source, webhook_base_url(services, profile), source.created_at)
     return answer | {"secret": secret} if generate else answer
 
 
@@ -87,7 +88,7 @@ async def list_sources(services: Services, caller: Caller, request: wire.SourceL
     for source_id in page_of([*sources, *unreadable], request.limit, request.after):
         if (source := sources.get(source_id)) is not None:
             reason = _why_disabled(services.vault, source, now)
-            answer = _answer(source, base_url, now)
+            answer = _answer(caller, source, base_url, now)
             listed.append(answer if reason is None else answer | {"disabled": True, "reason": reason})
         else:
             slug = unreadable[source_id]
@@ -170,7 +171,7 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
         "source changed",
         extra={"action": "source_updated", "profile": profile.id, "source": source.id, "new_secret": rotated},
     )
-    answer = _answer(source, webhook_base_url(services, profile), now)
+    answer = _answer(caller, source, webhook_base_url(services, profile), now)
     return answer | {"secret": secret} if generate else answer
 
 
@@ -238,7 +239,7 @@ def _seal(vault: Vault, source: Source, secret: str) -> Sealed:
     return vault.seal(secret.encode(), profile_id=source.profile_id, source_id=source.id)
 
 
-def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
+def _answer(caller: Caller, source: Source, base_url: str, now: datetime) -> dict[str, Any]:
     ends = [sealed.expires_at for sealed in source.secrets_at(now) if sealed.expires_at is not None]
     answer: dict[str, Any] = {
         "id": source.id,
@@ -249,6 +250,8 @@ def _answer(source: Source, base_url: str, now: datetime) -> dict[str, Any]:
         "oldSecretUntil": max(ends, default=None),
         "connectedAt": source.connected_at,
         "url": f"{base_url}/{source.slug}",
-        "warning": rules.warn_of(source.scheme, source.priority),
+        "warning": rules.warn_of(source.scheme, [source.priority, *route_priorities(source.routes)]),
     }
+    if not caller.names_events and source.routes:
+        answer["routes"] = write_orders(source.routes)
     return {name: msgspec.to_builtins(value) for name, value in answer.items() if value is not None}

@@ -136,12 +136,13 @@ class Request:
                 self._is_utf8 = True
         return self._is_utf8
 
-    def text_at(self, path: str) -> str | None:
+    def text_at(self, path: str, *, cut_beyond: int | None = None) -> str | None:
         """
         Read one value by a dotted path such as `data.0.kind`; digits index an array.
 
         Returns a string as it is and a number or boolean as it is written; None where the path leads nowhere, to
-        null, to an object or array, to more than `MAX_TEXT_CHARACTERS`, or is deeper than `MAX_PATH_DEPTH`.
+        null, to an object or array, to more than `MAX_TEXT_CHARACTERS`, or is deeper than `MAX_PATH_DEPTH`. With
+        `cut_beyond` a longer one is cut, one character beyond that, so that its reader sees the cut.
 
         Raises:
             BadPayload: the body is not UTF-8, or not JSON. The path plays no part in that.
@@ -149,7 +150,7 @@ class Request:
         if not self.is_utf8:
             raise BadPayload("body refused: the event type is read from it and it is not UTF-8; send JSON in UTF-8")
         try:
-            return _follow(self._json(), path)
+            return _follow(self._json(), path, cut_beyond)
         except (msgspec.DecodeError, RecursionError) as error:
             # The reason names a place in the body and never its content.
             raise BadPayload(
@@ -271,9 +272,9 @@ def _parse(text: bytes) -> Raw | dict[str, Raw]:
         return decode(whole)
 
 
-def _follow(whole: Raw | dict[str, Raw], path: str) -> str | None:
+def _follow(whole: Raw | dict[str, Raw], path: str, cut_beyond: int | None = None) -> str | None:
     value = _seek(whole, path)
-    return None if value is None else _text(value)
+    return None if value is None else _text(value, cut_beyond)
 
 
 def _seek(whole: Raw | dict[str, Raw], path: str) -> Raw | None:
@@ -301,7 +302,7 @@ def _child(value: Raw, step: str) -> Raw | None:
             return None
 
 
-def _text(value: Raw) -> str | None:
+def _text(value: Raw, cut_beyond: int | None) -> str | None:
     match _first_byte(value):
         case b"{" | b"[" | b"n":
             return None
@@ -309,6 +310,8 @@ def _text(value: Raw) -> str | None:
             text = _decode_string(value)
         case _:
             text = bytes(value).decode("ascii")
+    if cut_beyond is not None:
+        return text[: cut_beyond + 1]
     return text if len(text) <= MAX_TEXT_CHARACTERS else None
 
 

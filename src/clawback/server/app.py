@@ -179,7 +179,12 @@ async def open_application(
         async def operate(connection: Connection, request: wire.Request) -> object:
             address = connection.address
             caller = Caller(
-                address.profile_id, connection.token_id, address.tag, connection.id, messaging=connection.messaging
+                address.profile_id,
+                connection.token_id,
+                address.tag,
+                connection.id,
+                messaging=connection.messaging,
+                names_events=connection.names_events,
             )
             async with turns.turn(address.profile_id):
                 return await perform(services, caller, request)

@@ -2,12 +2,15 @@
 The event frame: what a session is sent of an event. Pure.
 
 `content` of a webhook is the matched skill or prompt, a blank line, and the payload as received, or the part of it that
-its source asks for; of a cron its prompt; of a message its text. Nothing is fenced or escaped here: what is safe to
-show a model is the plugin's to decide, and other clients want the payload byte for byte.
+its source asks for; the values that the order names in braces stand before it. Of a cron it is its prompt; of a message
+its text. Nothing is fenced or escaped here: what is safe to show a model is the plugin's to decide, and other clients
+want the payload byte for byte.
 """
 
 import base64
 import contextlib
+import json
+from collections.abc import Mapping
 
 from clawback.model import UNTAGGED_NAME, Event, Held, Origin, Priority
 from clawback.payloads.projection import project
@@ -53,10 +56,17 @@ def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bo
         payload = f"{part}\n\n[a part, chosen by Clawback, of {len(payload):,} characters; event_payload has the rest]"
     if event.type_signed is False:
         meta["typeSigned"] = "false"
-    told = {"setBy": event.set_by, "runBy": event.run_by, "replay": event.replay}
+    fields = None if event.fields is None else str(len(event.fields))
+    told = {"setBy": event.set_by, "runBy": event.run_by, "replay": event.replay, "fields": fields}
     meta |= {name: value for name, value in told.items() if value is not None}
     content = _shorten(payload, event, held)
-    return EventFrame(id=event.id, content=f"{event.skill}\n\n{content}" if event.skill else content, meta=meta)
+    parts = [event.skill or "", _list_fields(event.fields or {})]
+    return EventFrame(id=event.id, content="".join(f"{part}\n\n" for part in parts if part) + content, meta=meta)
+
+
+def _list_fields(fields: Mapping[str, str | None]) -> str:
+    """Write what the order names, one on a line, as JSON: so that no value goes over a line or passes for another."""
+    return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
 
 
 def _read(body: bytes, encoding: str | None) -> tuple[str | None, str]:

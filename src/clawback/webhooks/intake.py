@@ -9,11 +9,22 @@ route is found.
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
 
 from clawback.errors import BadPayload, BadSignature
-from clawback.model import Event, EventState, HistoryRecord, Origin, Source, derive_event_id, encode_json
+from clawback.model import (
+    WHOLE,
+    Event,
+    EventState,
+    HistoryRecord,
+    Origin,
+    Route,
+    Source,
+    derive_event_id,
+    encode_json,
+)
 from clawback.senders.event_type import read_event_type
 from clawback.senders.handshakes import MAX_HELLO_BYTES, Handshake, Reply, find_handshake, is_plain, read_place, reply
 from clawback.senders.kinds import is_type_signed
@@ -22,7 +33,8 @@ from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
 from clawback.senders.signatures import InBody, InHeader, Row, signed_bytes
 from clawback.senders.verifying import verify
-from clawback.webhooks.routes import find_instruction
+from clawback.webhooks.routes import find_route
+from clawback.webhooks.templates import MAX_VALUE_CHARACTERS, parse_order
 
 NO_ROUTE = "no_route"
 
@@ -73,9 +85,9 @@ def take(
     )
     event_type = read_event_type(request, source.scheme, source.event_type)
     type_signed = _is_type_signed(request, source, row, event_type)
-    instruction = find_instruction(source, event_type)
+    found = find_route(source, event_type)
     path = f"/{source.slug}"
-    if instruction is None:
+    if found is None:
         return Dropped(
             HistoryRecord(
                 event_id=event_id,
@@ -88,21 +100,27 @@ def take(
                 reason=NO_ROUTE,
             )
         )
+    route = found if isinstance(found, Route) else Route(found)
+    order, fields = route.do, None
+    if isinstance(found, Route) and (named := parse_order(found.do)):
+        order, fields = named.text, named.read(partial(_optional_text, request, most=MAX_VALUE_CHARACTERS)) or None
+    payload = source.payload if route.payload is None else route.payload
     return Accepted(
         Event(
             id=event_id,
             origin=Origin.WEBHOOK,
-            priority=source.priority,
+            priority=route.priority or source.priority,
             created_at=now,
             source_id=source.id,
             path=path,
             event_type=event_type,
-            skill=instruction or None,
+            skill=order or None,
             verified=row is not None,
             delivery_id=delivery_id,
             encoding=None if request.is_utf8 else "base64",
             allowed_seconds=source.timeout_seconds,
-            payload=source.payload,
+            payload=None if payload == WHOLE else payload,
+            fields=fields,
             type_signed=None if type_signed else False,
             set_by=source.set_by,
         )
@@ -214,9 +232,13 @@ def _is_type_signed(request: Request, source: Source, row: Row | None, event_typ
     return is_type_signed(request, source.scheme, source.event_type) and row.signs
 
 
-def _optional_text(request: Request, path: str) -> str | None:
-    """Read a value that the request can do without: whether its body must be JSON is for the event type to say."""
+def _optional_text(request: Request, path: str, *, most: int | None = None) -> str | None:
+    """
+    Read a value that the request can do without: whether its body must be JSON is for the event type to say.
+
+    A text is cut one character beyond `most`, where given, and else is none where it is longer than a name may be.
+    """
     try:
-        return request.text_at(path)
+        return request.text_at(path) if most is None else request.text_at(path, cut_beyond=most)
     except BadPayload:
         return None
