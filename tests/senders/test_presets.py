@@ -18,9 +18,9 @@ from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
 from clawback.senders.signatures import InBody, InHeader, InSignature
 from clawback.senders.signing import seal, sign
-from clawback.senders.verifying import verify
+from clawback.senders.verifying import list_wanted_keys, verify
 from senders import NOW
-from signers import PRIVATE_KEYS, SEALERS, SECRETS, SIGNERS, TAMPERED, UNSIGNED, URL, b64, digest, rfc3339
+from signers import PRIVATE_KEYS, PUBLISHED, SEALERS, SECRETS, SIGNERS, TAMPERED, UNSIGNED, URL, b64, digest, rfc3339
 
 ROWED = [name for name in PRESETS if name not in ("none", "query")]
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "preset-vectors.json").read_text())["vectors"]
@@ -45,7 +45,15 @@ def request_of(name, *, fields=None, body=None, now=NOW, target="/webhooks/abc/h
     fields = SIGNERS[name](secret_of(name), body, now, "msg_1") if fields is None else fields
     kind = PRESETS[name].example_content_type
     headers = Headers(senders.raw([*fields.items(), ("Content-Type", kind)]))
-    return Request(headers, body, base="https://hooks.example.com", target=target)
+    request = Request(headers, body, base="https://hooks.example.com", target=target)
+    return publish(request, name)
+
+
+def publish(request, name):
+    """Hand a request what its sender publishes, as the server does that has fetched it."""
+    for wanted in list_wanted_keys(request, name, [secret_of(name)]):
+        request.published = {wanted.name: PUBLISHED[wanted.url]}
+    return request
 
 
 @pytest.mark.parametrize("name", ROWED)
@@ -69,7 +77,7 @@ def test_a_changed_body_is_refused(name):
     headers, body = request.headers, TAMPERED.get(name, lambda body: body + b" ")(request.body)
     changed = Request(headers, body, base="https://hooks.example.com", target="/webhooks/abc/hub")
     with pytest.raises(BadSignature):
-        verify(changed, name, [secret_of(name)], NOW)
+        verify(publish(changed, name), name, [secret_of(name)], NOW)
 
 
 @pytest.mark.parametrize("name", ROWED)
@@ -96,7 +104,7 @@ def test_each_header_counts_and_must_not_come_twice(name):
         for headers in (Headers(senders.raw(list(without.items()))), Headers(twice)):
             request = Request(headers, body_of(name), base="https://hooks.example.com", target="/webhooks/abc/hub")
             with pytest.raises(BadSignature):
-                verify(request, name, [secret_of(name)], NOW)
+                verify(publish(request, name), name, [secret_of(name)], NOW)
 
 
 @pytest.mark.parametrize(

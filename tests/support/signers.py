@@ -5,6 +5,7 @@ Each signer takes (secret, body, moment, id) and returns headers; `URL` is where
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 import json
@@ -12,10 +13,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
 
 URL = "https://hooks.example.com/webhooks/abc/hub"
 
@@ -334,6 +338,108 @@ def docusign(secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fiel
     }
 
 
+def _certificate(key: rsa.RSAPrivateKey) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sender.example")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, datetime(2020, 1, 1), datetime(2040, 1, 1))  # noqa: DTZ001 -- X.509 has UTC
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def rsa_signature(text: bytes, algorithm: hashes.HashAlgorithm | None = None) -> bytes:
+    """Sign with the private half of `RSA_KEY`."""
+    return RSA_KEY.sign(text, padding.PKCS1v15(), algorithm or hashes.SHA256())
+
+
+def travis(_secret: bytes, body: bytes, _moment: datetime, _ident: str) -> Fields:
+    """Sign as Travis CI does: the form's field, decoded."""
+    payload = dict(parse_qsl(body.decode()))["payload"]
+    return {"Signature": b64(rsa_signature(payload.encode(), hashes.SHA1()))}  # noqa: S303 -- it has no other
+
+
+def paypal(secret: bytes, body: bytes, moment: datetime, ident: str) -> Fields:
+    """Sign as PayPal does."""
+    time = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = f"{ident}|{time}|{secret.decode()}|{binascii.crc32(body)}"
+    return {
+        "PAYPAL-TRANSMISSION-ID": ident,
+        "PAYPAL-TRANSMISSION-TIME": time,
+        "PAYPAL-TRANSMISSION-SIG": b64(rsa_signature(text.encode())),
+        "PAYPAL-CERT-URL": PAYPAL_CERTIFICATE,
+    }
+
+
+def sns(secret: bytes, body: bytes, moment: datetime) -> bytes:
+    """Sign as SNS does: line by line, in the order of the alphabet."""
+    time = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    whole = json.loads(body) | {"Timestamp": time, "TopicArn": secret.decode(), "SigningCertURL": SNS_CERTIFICATE}
+    names = [each for each in ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type") if each in whole]
+    text = "".join(f"{each}\n{whole[each]}\n" for each in names)
+    return json.dumps(whole | {"Signature": b64(rsa_signature(text.encode()))}).encode()
+
+
+def _token(header: dict[str, object], claims: dict[str, object], write: Callable[[bytes], bytes]) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=") for each in (header, claims)]
+    text = b".".join(parts)
+    return (text + b"." + base64.urlsafe_b64encode(write(text)).rstrip(b"=")).decode()
+
+
+def google(secret: bytes, _body: bytes, moment: datetime, _ident: str, **claims: object) -> Fields:
+    """Sign as Google does for a service account."""
+    told = {"iss": "https://accounts.google.com", "aud": URL, "email": secret.decode(), "email_verified": True}
+    return {
+        "Authorization": "Bearer " + _token({"alg": "RS256", "kid": "g1"}, told | times(moment) | claims, rsa_signature)
+    }
+
+
+def plaid(_secret: bytes, body: bytes, moment: datetime, _ident: str) -> Fields:
+    """Sign as Plaid does."""
+
+    def write(text: bytes) -> bytes:
+        first, second = decode_dss_signature(ECDSA_KEY.sign(text, ec.ECDSA(hashes.SHA256())))
+        return first.to_bytes(32, "big") + second.to_bytes(32, "big")
+
+    claims = {"iat": int(moment.timestamp()), "request_body_sha256": hashlib.sha256(body).hexdigest()}
+    return {"Plaid-Verification": _token({"alg": "ES256", "kid": "p1"}, claims, write)}
+
+
+def _number(value: int) -> str:
+    return base64.urlsafe_b64encode(value.to_bytes((value.bit_length() + 7) // 8, "big")).rstrip(b"=").decode()
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+SNS_CERTIFICATE = (
+    "https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-7ff5318490ec183fbaddaa2a969abfda.pem"
+)
+PAYPAL_CERTIFICATE = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77"
+
+_EC = ECDSA_KEY.public_key().public_numbers()
+_RSA = RSA_KEY.public_key()
+_TRAVIS = {"public_key": _RSA.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()}
+
+PUBLISHED: dict[str, bytes] = {
+    "https://api.travis-ci.com/config": json.dumps({"config": {"notifications": {"webhook": _TRAVIS}}}).encode(),
+    PAYPAL_CERTIFICATE: _certificate(RSA_KEY),
+    SNS_CERTIFICATE: _certificate(RSA_KEY),
+    "https://www.googleapis.com/oauth2/v3/certs": json.dumps(
+        {
+            "keys": [
+                {"kty": "RSA", "kid": "other", "n": _number(7**900), "e": "AQAB"},
+                {
+                    "kty": "RSA",
+                    "kid": "g1",
+                    "alg": "RS256",
+                    "n": _number(_RSA.public_numbers().n),
+                    "e": _number(_RSA.public_numbers().e),
+                },
+            ]
+        }
+    ).encode(),
+    "https://production.plaid.com/webhook_verification_key/get": json.dumps(
+        {"key": {"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "p1", "x": _number(_EC.x), "y": _number(_EC.y)}}
+    ).encode(),
+}
+"""What is fetched, by its URL: the public halves of our keys, as each sender publishes them."""
+
+
 def unseen(_secret: bytes, _body: bytes, _moment: datetime, _ident: str) -> Fields:
     """Sign in the body alone: see `SEALERS`."""
     return {}
@@ -344,12 +450,14 @@ SEALERS: dict[str, Callable[[bytes, bytes, datetime], bytes]] = {
     "mailgun": mailgun,
     "figma": figma,
     "microsoft-graph": graph,
+    "aws-sns": sns,
 }
 """Of the senders whose signature is in the body: they put it there."""
 
 TAMPERED: dict[str, Callable[[bytes], bytes]] = {
     "adyen": lambda body: body.replace(b"AUTHORISATION", b"CAPTURE"),
     "mailgun": lambda body: body.replace(b"a8ce0e", b"a8ce0f"),
+    "aws-sns": lambda body: body.replace(b"Disk full", b"Disk fine"),
 }
 """Of the senders who sign some of the body: what they sign, changed. Of all others one character more is a change."""
 
@@ -457,6 +565,10 @@ SIGNERS: dict[str, Signer] = {
     "hubspot-v1": hubspot_v1,
     "contentful": contentful,
     "docusign": docusign,
+    "travis": travis,
+    "paypal": paypal,
+    "google-pubsub": google,
+    "plaid": plaid,
     "standard-webhooks": standard(),
     "hmac": plain("X-Signature", "sha256="),
     "generic": plain("X-Signature", "sha256="),
@@ -487,6 +599,11 @@ SECRETS: dict[str, bytes] = {
     **dict.fromkeys(_STANDARD_NAMES, _STANDARD),
     **dict.fromkeys(_BASIC_NAMES, b"ada:planted-password"),
     **dict.fromkeys(("discord-events", "discord-interactions"), _PUBLIC_KEY),
+    "travis": b"acme/shop",
+    "paypal": b"1JE4291016473214C",
+    "aws-sns": b"arn:aws:sns:us-east-1:123456789012:shop",
+    "google-pubsub": b"push@acme.iam.gserviceaccount.com",
+    "plaid": b"client:planted-password",
     "supabase-auth": b"v1," + _STANDARD,
     **dict.fromkeys(("adyen", "adyen-platform"), b"44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"),
     **dict.fromkeys(("ms-teams", "airtable"), b"cGxhbnRlZC1zZWNyZXQtb2YtdGhpcnR5LWJ5dGVz"),
@@ -502,7 +619,7 @@ PRIVATE_KEYS: dict[str, bytes] = {
 }
 """What signs where the source has the public half."""
 
-BODY_FREE = ("atlassian-connect", "monday")
+BODY_FREE = ("atlassian-connect", "monday", "google-pubsub")
 """Their tokens are about the URL and say nothing of the body."""
 
 UNSIGNED = (

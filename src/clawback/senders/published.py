@@ -6,6 +6,7 @@ paths on which a URL has to be, as one pattern for the whole of it. What `webhoo
 at the moment at which it is needed, so a certificate that has run out counts for nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -55,8 +56,8 @@ class Wanted(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What the document is kept under: keys that are asked for one by one are kept one by one."""
-        return self.url if self.posted is None else f"{self.url}#{self.key_id}"
+        """What the document is kept under: what is asked for with credentials is kept for those who have them."""
+        return self.url if self.posted is None else f"{self.url}#{hashlib.sha256(self.posted).hexdigest()}"
 
 
 def read_certificate(document: bytes, _key_id: str, now: datetime) -> bytes:

@@ -71,6 +71,9 @@ TOLERANCE_S = 300
 MAX_SIGNATURES = 16
 """In one header. Senders give two while a secret is rolled; each more is work that a stranger could ask for."""
 
+MAX_SIGNATURE_CHARACTERS = 2048
+"""Of a signature in the body: one of RSA with 4096 bits has 684."""
+
 _SIGNING_PREFIX = b"whsec_"
 _DIGITS = re.compile(rb"[0-9]{1,13}")
 _RFC3339 = re.compile(
@@ -306,6 +309,11 @@ def as_basic(secret: bytes) -> bytes:
     return secret if b":" in secret else b""
 
 
+def as_account(secret: bytes) -> bytes:
+    """Take the e-mail of an account, perhaps with an audience behind a blank."""
+    return secret if b"@" in secret.partition(b" ")[0] else b""
+
+
 BEARER = Row(place=InHeader("Authorization"), prefix=b"Bearer ", algorithm=TOKEN)
 BASIC_AUTH = Row(place=InHeader("Authorization"), prefix=b"Basic ", algorithm=BASIC, key=as_basic)
 OWN_HEADER = header("X-Webhook-Token", algorithm=TOKEN)
@@ -356,7 +364,7 @@ def _is_there(row: Row, request: Request) -> bool:
         case InQuery(name):
             return bool(request.query_values(name))
         case InBody(path):
-            return bool(row.each or _optional_text(request, path))
+            return bool(row.each or _signature_text(request, path))
 
 
 def _has(place: InHeader | InQuery | InBody, text: str, request: Request) -> bool:
@@ -457,6 +465,9 @@ def list_wanted(row: Row, request: Request, secret: bytes) -> Wanted | None:
     if where is None or not _is_there(row, request):
         return None
     try:
+        if row.bound:
+            # Whoever does not know whose requests are awaited makes us fetch nothing.
+            _bound(row, request, [], [secret])
         token = _signatures(row, request)[0].removeprefix(row.prefix) if row.jwt is not None else b""
     except BadSignature:
         return None
@@ -731,7 +742,7 @@ def _signatures(row: Row, request: Request) -> list[bytes]:
                 raise BadSignature(f"{len(values)} times {row.where}: exactly once is accepted")
             return values
         case InBody(path):
-            return [_optional_text(request, path).encode()]
+            return [_signature_text(request, path)]
 
 
 def _single(request: Request, name: str) -> bytes:
@@ -766,6 +777,15 @@ def _time_text(row: Row, request: Request, parts: Sequence[bytes]) -> bytes:
             f"{where} is malformed: accepted is one time, {'as RFC 3339 has it' if form is _RFC3339 else 'as digits'}"
         )
     return found[0]
+
+
+def _signature_text(request: Request, path: str) -> bytes:
+    """Read a signature in the body, which is longer than most texts where its key is an RSA key."""
+    try:
+        found = request.string_at(path) or ""
+    except BadPayload:
+        return b""
+    return found.encode() if len(found) <= MAX_SIGNATURE_CHARACTERS else b""
 
 
 def _optional_text(request: Request, path: str) -> str:

@@ -185,9 +185,9 @@ def _write_time(clock: Clock | None, now: datetime) -> str:
 
 def _choose(rows: Sequence[Row], scheme: str, secret: bytes) -> tuple[Row, bytes]:
     """Choose the row that a sender with this secret would go by."""
-    rows = [row for row in rows if all(isinstance(place, InHeader) and text for place, text in row.only)]
     if any(row.published is not None for row in rows):
         raise Rejected(f"nobody but the sender can sign for {scheme}: its key is its own, and published")
+    rows = [row for row in rows if all(isinstance(place, InHeader) and text for place, text in row.only)]
     for row in rows:
         if row.is_public and as_private_key(secret) is not None:
             return row, secret

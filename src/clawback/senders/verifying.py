@@ -10,8 +10,9 @@ from datetime import datetime
 from clawback.errors import BadSignature
 from clawback.model import Scheme, SignatureRule
 from clawback.senders.presets import PRESETS
+from clawback.senders.published import Wanted
 from clawback.senders.request import Request
-from clawback.senders.signatures import Row, check_rows, rule_row
+from clawback.senders.signatures import Row, check_rows, list_wanted, rule_row
 
 RULED = (Scheme.GENERIC, "hmac")
 """Types whose one row the source describes itself."""
@@ -25,6 +26,14 @@ def rows_of(scheme: str, rule: SignatureRule | None) -> Sequence[Row]:
     if preset is None:
         raise BadSignature("a newer server made this source, and this one cannot check its signatures")
     return preset.rows
+
+
+def list_wanted_keys(request: Request, scheme: str, secrets: Sequence[bytes]) -> list[Wanted]:
+    """List what has to be fetched of its sender's before a request can be checked; of nearly every type nothing."""
+    preset = PRESETS.get(scheme)
+    rows = [] if preset is None else [row for row in preset.rows if row.published is not None]
+    found = [wanted for row in rows for secret in secrets if (wanted := list_wanted(row, request, secret))]
+    return list({each.name: each for each in found}.values())
 
 
 def verify(

@@ -35,6 +35,7 @@ from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
 from clawback.senders.handshakes import Reply
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
+from clawback.senders.verifying import list_wanted_keys
 from clawback.store.events import EventStore
 from clawback.store.history import History
 from clawback.store.refusals import Refusals
@@ -43,6 +44,7 @@ from clawback.system.heavy import run_heavy
 from clawback.telemetry import metrics, traceparent
 from clawback.webhooks.bodies import Bodies, Body, TooSlow
 from clawback.webhooks.intake import Accepted, Dropped, EventIds, Greeted, claimed_delivery_id, greet_visitor, take
+from clawback.webhooks.published import PublishedKeys
 from clawback.webhooks.spool import Spool
 from clawback.webhooks.spooled import Spooled
 
@@ -156,7 +158,8 @@ class WebhookEndpoint:
     """
     The ASGI app. `clock` is what signed times are held against, and `public_url` what senders that sign it call us.
 
-    `allowance` is what each source may send, by its id; None lets it send whatever it will.
+    `keys` are those that senders publish. `allowance` is what each source may send, by its id; None lets it send
+    whatever it will.
     """
 
     def __init__(
@@ -172,6 +175,7 @@ class WebhookEndpoint:
         traces: "Traces | None" = None,
         limits: Limits | None = None,
         public_url: str = "",
+        keys: PublishedKeys | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = registry
@@ -183,6 +187,7 @@ class WebhookEndpoint:
         self._allowance = allowance
         self._traces = traces
         self._public_url = public_url
+        self._keys = keys or PublishedKeys()
         self._limits = limits or Limits()
         self._clock = clock
         self._bodies = Bodies(self._limits.held_bytes)
@@ -368,6 +373,8 @@ class WebhookEndpoint:
     ) -> _Answer:
         now = self._clock()
         secrets = self._open_secrets(source, now)
+        if wanted := list_wanted_keys(request, source.scheme, secrets):
+            request.published = await self._keys.fetch(wanted)
         ids = EventIds(self._registry.install.id_key, _new_event_id)
         decide = partial(take, request, source, secrets, ids=ids, now=now)
         verdict = decide() if len(request.body) <= THREAD_BYTES else await run_heavy(decide)

@@ -4,12 +4,14 @@ from msgspec.structs import replace
 
 from clawback.senders.handshakes import Handshake, Says, ping
 from clawback.senders.preset import Places, Preset
+from clawback.senders.published import Published, read_travis
 from clawback.senders.signatures import (
     ANY_TOKEN,
     BASIC_AUTH,
     BEARER,
     JWT,
     OWN_HEADER,
+    RSA_SHA1,
     TOKEN,
     Clock,
     InBody,
@@ -271,5 +273,33 @@ ROWS = (
         ),
         example_type="deploy_failed",
         example='{"id":"5f8b","state":"error","name":"shop","branch":"main","error_message":"Build failed"}',
+    ),
+    Preset(
+        name="travis",
+        title="Travis CI",
+        # One key signs what every repository sends, so the source's secret says whose it must be.
+        rows=(
+            header(
+                "Signature",
+                algorithm=RSA_SHA1,
+                encoding="base64",
+                signed="{form:payload}",
+                published=Published(url="https://api.travis-ci.com/config", read=read_travis),
+                bound="{json:repository.owner_name}/{json:repository.name}",
+                delivery=InBody("id"),
+            ),
+        ),
+        type=Places(paths=("type",), action="state"),
+        source="docs.travis-ci.com, Configuring build notifications",
+        shows_secret=True,
+        steps=(
+            "Give the repository, OWNER/NAME, to this source as its secret: Travis CI signs with a key of its own.",
+            'In .travis.yml write: notifications: {webhooks: {urls: ["{url}"]}}',
+        ),
+        example_type="push.failed",
+        example=(
+            "payload=%7B%22id%22%3A7%2C%22type%22%3A%22push%22%2C%22state%22%3A%22failed%22%2C%22repository%22%3A"
+            "%7B%22name%22%3A%22shop%22%2C%22owner_name%22%3A%22acme%22%7D%7D"
+        ),
     ),
 )

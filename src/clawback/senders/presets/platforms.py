@@ -6,23 +6,31 @@ from msgspec.structs import replace
 
 from clawback.senders.handshakes import ECHO, Handshake, Says
 from clawback.senders.preset import Places, Preset
+from clawback.senders.published import Published, ask_plaid, read_certificate, read_key_set, read_plaid
 from clawback.senders.signatures import (
     ANY_TOKEN,
     BASIC_AUTH,
     ECDSA,
+    JWT,
     OWN_HEADER,
+    RSA_SHA1,
+    RSA_SHA256,
     TOKEN,
     Clock,
     InBody,
     InHeader,
     InSignature,
+    Row,
+    as_account,
     as_base64,
     as_base64_or_text,
+    as_basic,
     as_public_key,
     as_supabase,
     header,
 )
 from clawback.senders.signatures import standard as row
+from clawback.senders.tokens import TokenRule
 
 _SHOWN = "Copy the signing secret that it shows, and give it to this source."
 
@@ -289,5 +297,102 @@ ROWS = (
         steps=("Open Integrations, Webhooks, Add integration.", "Enter the URL {url}, sign, and the secret {secret}."),
         example_type="flag.turned on the flag",
         example='{"_id":"50b6","kind":"flag","titleVerb":"turned on the flag","name":"New cart"}',
+    ),
+    Preset(
+        name="aws-sns",
+        title="AWS SNS",
+        # AWS signs for everybody, so the source's secret says whose topic it must be. A try that comes again has its
+        # first time, for up to an hour.
+        rows=tuple(
+            Row(
+                place=InBody("Signature"),
+                algorithm=algorithm,
+                encoding="base64",
+                signed="{lines:Message MessageId Subject SubscribeURL Timestamp Token TopicArn Type}",
+                only=((InBody("SignatureVersion"), version),),
+                clock=Clock(InBody("Timestamp"), unit="rfc3339", tolerance_s=3900),
+                published=Published(
+                    path="SigningCertURL",
+                    pattern=(
+                        r"https://sns\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?"
+                        r"/SimpleNotificationService-[A-Za-z0-9]{1,64}\.pem"
+                    ),
+                    read=read_certificate,
+                ),
+                bound="{json:TopicArn}",
+                delivery=InBody("MessageId"),
+            )
+            for version, algorithm in (("1", RSA_SHA1), ("2", RSA_SHA256))
+        ),
+        type=Places(paths=("Type",)),
+        source="docs.aws.amazon.com/sns, Verifying message signatures",
+        shows_secret=True,
+        steps=(
+            "Give the ARN of the topic to this source as its secret: AWS signs with a key of its own.",
+            "Run: aws sns subscribe --topic-arn ARN --protocol https --notification-endpoint {url}",
+            "Open the SubscribeURL of the event SubscriptionConfirmation that comes then.",
+        ),
+        example_type="Notification",
+        example=(
+            '{"Type":"Notification","MessageId":"22b8","TopicArn":"arn:aws:sns:us-east-1:123456789012:shop",'
+            '"Message":"Disk full","Timestamp":"2026-01-05T10:00:00.000Z","SignatureVersion":"2","Signature":"",'
+            '"SigningCertURL":""}'
+        ),
+    ),
+    Preset(
+        name="google-pubsub",
+        title="Google Pub/Sub push",
+        rows=(
+            header(
+                "Authorization",
+                prefix=b"Bearer ",
+                algorithm=JWT,
+                jwt=TokenRule(
+                    algorithms=("RS256",),
+                    issuers=("accounts.google.com", "https://accounts.google.com"),
+                    expires=True,
+                    account=True,
+                ),
+                published=Published(url="https://www.googleapis.com/oauth2/v3/certs", read=read_key_set),
+                delivery=InBody("message.messageId"),
+                key=as_account,
+            ),
+        ),
+        type=Places(paths=("message.attributes.eventType",), always="message"),
+        source="cloud.google.com/pubsub/docs, Authentication for push subscriptions",
+        shows_secret=True,
+        steps=(
+            "Give the e-mail of a service account to this source as its secret; behind a blank the audience, if any.",
+            (
+                "Run: gcloud pubsub subscriptions create NAME --topic TOPIC --push-endpoint {url} "
+                "--push-auth-service-account EMAIL"
+            ),
+        ),
+        example_type="OBJECT_FINALIZE",
+        example='{"message":{"messageId":"136","attributes":{"eventType":"OBJECT_FINALIZE"},"data":"e30="}}',
+    ),
+    Preset(
+        name="plaid",
+        title="Plaid",
+        rows=(
+            header(
+                "Plaid-Verification",
+                algorithm=JWT,
+                jwt=TokenRule(algorithms=("ES256",), max_age_s=300, body_hash="request_body_sha256"),
+                published=Published(
+                    url="https://production.plaid.com/webhook_verification_key/get", read=read_plaid, asks=ask_plaid
+                ),
+                key=as_basic,
+            ),
+        ),
+        type=Places(paths=("webhook_type",), action="webhook_code"),
+        source="plaid.com/docs, Webhook verification",
+        shows_secret=True,
+        steps=(
+            "Give CLIENT_ID:SECRET of production to this source: Plaid shows its keys to clients alone.",
+            "Name {url} as webhook in /link/token/create, or by /item/webhook/update.",
+        ),
+        example_type="ITEM.ERROR",
+        example='{"webhook_type":"ITEM","webhook_code":"ERROR","item_id":"wz66","error":{"error_code":"X"}}',
     ),
 )

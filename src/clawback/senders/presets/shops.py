@@ -4,9 +4,11 @@ from msgspec.structs import replace
 
 from clawback.senders.handshakes import Handshake, Says
 from clawback.senders.preset import Places, Preset
+from clawback.senders.published import Published, read_certificate
 from clawback.senders.signatures import (
     BASIC_AUTH,
     IN_URL,
+    RSA_SHA256,
     Clock,
     InBody,
     InHeader,
@@ -206,5 +208,33 @@ ROWS = (
             '"merchantReference":"order-7","pspReference":"7914073381342284","success":"true"}}]}'
         ),
         items="notificationItems",
+    ),
+    Preset(
+        name="paypal",
+        title="PayPal",
+        rows=(
+            header(
+                "PAYPAL-TRANSMISSION-SIG",
+                algorithm=RSA_SHA256,
+                encoding="base64",
+                signed="{id}|{timestamp}|{secret}|{crc32}",
+                clock=Clock(InHeader("PAYPAL-TRANSMISSION-TIME"), unit="rfc3339", tolerance_s=3 * 24 * 3600),
+                published=Published(
+                    header="PAYPAL-CERT-URL",
+                    pattern=r"https://api(\.sandbox)?\.paypal\.com/v1/notifications/certs/[A-Za-z0-9_-]{1,128}",
+                    read=read_certificate,
+                ),
+                delivery=InHeader("PAYPAL-TRANSMISSION-ID"),
+            ),
+        ),
+        type=Places(paths=("event_type",)),
+        source="developer.paypal.com, Integrate webhooks, self verification",
+        shows_secret=True,
+        steps=(
+            "Open developer.paypal.com, Apps and Credentials, the app, Add webhook, and enter the URL {url}.",
+            "Give the webhook id that it shows to this source. The simulator's events are refused.",
+        ),
+        example_type="PAYMENT.CAPTURE.COMPLETED",
+        example='{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource":{"id":"4N1","status":"COMPLETED"}}',
     ),
 )
