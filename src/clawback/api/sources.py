@@ -51,6 +51,14 @@ class Source(Answer, frozen=True):
         | UnsetType
     ) = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
+    awaits_secret: (
+        Annotated[bool, Meta(description="Whether its sender is still to bring the secret, in its first request")]
+        | UnsetType
+    ) = UNSET
+    verification_token: (
+        Annotated[str, Meta(description="What its sender brought and a person enters there, until the first event")]
+        | UnsetType
+    ) = UNSET
     set_by: SetBy | UnsetType = UNSET
     warning: Annotated[str, Meta(description="What its owner takes upon themselves")] | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET

@@ -16,6 +16,7 @@ from clawback.fabric.subjects import normalise_tag
 from clawback.fields import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from clawback.model import DeliveryRule, EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
+from clawback.senders.handshakes import keeps_secret
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, RULE_FIELDS, UNITS, template
@@ -111,7 +112,7 @@ def choose_secret(
     scheme: str, secret: str | None, *, generate: bool, random_bytes: Callable[[int], bytes]
 ) -> str | None:
     """
-    Check the given secret, or make one where that is asked for; None where the scheme has none.
+    Check the given secret, or make one where that is asked for; None where there is none, or its sender brings it.
 
     `random_bytes` is called with 32. A made secret is in the form that the scheme's senders take.
 
@@ -126,6 +127,8 @@ def choose_secret(
         if secret is not None:
             raise Rejected("both a secret and generateSecret: leave one of them out")
         return _make_secret(scheme, random_bytes)
+    if not secret and awaits_secret(scheme):
+        return None
     if secret is None:
         raise Rejected(
             f"the secret is missing: type {scheme} needs the one that the sender signs with"
@@ -134,6 +137,12 @@ def choose_secret(
         )
     _check_secret(scheme, secret)
     return secret
+
+
+def awaits_secret(scheme: str) -> bool:
+    """Whether the sender brings the secret in its first request, so that none need be given."""
+    preset = PRESETS.get(scheme)
+    return preset is not None and keeps_secret(preset.handshakes)
 
 
 def check_overlap(seconds: int | None, *, rotated: bool) -> int:

@@ -26,6 +26,7 @@ from clawback.operations.caller import (
 )
 from clawback.operations.route_rules import route_priorities, write_orders
 from clawback.operations.source_fields import check_fields, gives_order, write_fields
+from clawback.senders.presets import PRESETS
 
 log = logging.getLogger("clawback.operations")
 
@@ -88,7 +89,7 @@ async def list_sources(services: Services, caller: Caller, request: wire.SourceL
     for source_id in page_of([*sources, *unreadable], request.limit, request.after):
         if (source := sources.get(source_id)) is not None:
             reason = _why_disabled(services.vault, source, now)
-            answer = _answer(caller, source, base_url, now)
+            answer = _answer(caller, source, base_url, now) | _verification_token(services.vault, source)
             listed.append(answer if reason is None else answer | {"disabled": True, "reason": reason})
         else:
             slug = unreadable[source_id]
@@ -156,7 +157,8 @@ async def update_source(services: Services, caller: Caller, request: wire.Source
         await check_order(services, caller, known.tag, changes.get("tag", known.tag))
 
     def change(source: Source) -> Source:
-        secrets = source.secrets
+        # An empty secret is none that was checked: the source waits for the next one that its sender brings.
+        secrets = () if rotated and secret is None else source.secrets
         if gives_order(changes):
             author = choose_author(source.set_by, name_caller(caller), whole=_is_whole(changes, source))
             source = msgspec.structs.replace(source, set_by=author)
@@ -225,6 +227,23 @@ async def delete_source(services: Services, caller: Caller, request: wire.Source
     return {"removed": True} if job is None else {"removed": True, "job": job}
 
 
+def _verification_token(vault: Vault, source: Source) -> dict[str, str]:
+    """
+    Show the secret that a sender brought, if a person has to enter it there again: until the first event proves it.
+
+    A sender that takes an answer for that (Asana) has no use of a person.
+    """
+    preset = PRESETS.get(source.scheme)
+    shown = preset is not None and any(each.keeps and not each.header for each in preset.handshakes)
+    if not shown or source.connected_at is not None or not source.secrets:
+        return {}
+    try:
+        secret = vault.open(source.secrets[0], profile_id=source.profile_id, source_id=source.id)
+    except SecretUnreadable:
+        return {}
+    return {"verificationToken": secret.decode("utf-8", "replace")}
+
+
 def _why_disabled(vault: Vault, source: Source, now: datetime) -> str | None:
     """Say why a source cannot verify anything: one of its secrets does not open. None where all do."""
     try:
@@ -250,6 +269,7 @@ def _answer(caller: Caller, source: Source, base_url: str, now: datetime) -> dic
         "oldSecretUntil": max(ends, default=None),
         "connectedAt": source.connected_at,
         "url": f"{base_url}/{source.slug}",
+        "awaitsSecret": True if not source.secrets and rules.awaits_secret(source.scheme) else None,
         "warning": rules.warn_of(source.scheme, [source.priority, *route_priorities(source.routes)]),
     }
     if not caller.names_events and source.routes:

@@ -100,6 +100,11 @@ def challenge(*, signed: bool = False) -> Handshake:
     return Handshake(when=(Says(place),), signed=signed, echo=place, json=(("challenge", ECHO),))
 
 
+def keeps_secret(handshakes: Sequence[Handshake]) -> bool:
+    """Whether a sender brings its secret itself, so that a source of its kind is made without one."""
+    return any(each.keeps for each in handshakes)
+
+
 def describe_handshake(handshake: Handshake) -> str:
     """Describe a handshake to a person: what comes, and what it is answered."""
     told = {InHeader: "the header {}", InQuery: "{} in the URL", InBody: "{} in the body"}

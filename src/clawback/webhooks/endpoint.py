@@ -13,6 +13,7 @@ that out. A 2xx leaves after the PubAck, never before; where NATS is away and th
 
 import asyncio
 import contextlib
+import hmac
 import logging
 import math
 import re
@@ -32,7 +33,7 @@ from clawback.fabric import subjects
 from clawback.http.allowance import Allowance
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
-from clawback.senders.handshakes import Reply
+from clawback.senders.handshakes import Reply, keeps_secret
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
 from clawback.senders.verifying import list_wanted_keys
@@ -71,6 +72,9 @@ CONNECTED_SECONDS = 0.5
 
 CONNECTED_EVERY = timedelta(minutes=1)
 """How often that is kept at most: whoever caught such a request may send it again and again."""
+
+BRINGERS = frozenset(name for name, preset in PRESETS.items() if keeps_secret(preset.handshakes))
+"""Types whose senders bring the secret."""
 
 _VISITS = ("GET", "HEAD", "OPTIONS")
 _METHODS = "GET, HEAD, OPTIONS, POST"
@@ -280,12 +284,36 @@ class WebhookEndpoint:
         """Carry out a handshake: nothing of it is an event."""
         handshake = reply.handshake
         visit.outcome = "visit" if not handshake.when else "ping" if handshake.echo is None else "challenge"
+        if reply.keep is not None and not await self._take_secret(source, reply.keep):
+            visit.outcome, visit.reason = "refused", "a secret came that nobody waits for"
+            return _refusal(
+                HTTPStatus.FORBIDDEN,
+                "this source has its secret: make a source for each webhook, or let this one wait for a new secret"
+                " (source_update with an empty one)",
+            )
         if reply.proven:
             await self._note_connected(source)
         if handshake.when and not reply.body and not reply.headers and reply.status == HTTPStatus.OK:
             return _json(HTTPStatus.OK, {"status": "connected"})
         content_type = (("content-type", reply.content_type),) if reply.body else ()
         return _Answer(reply.status, (*content_type, *reply.headers), reply.body)
+
+    async def _take_secret(self, source: Source, secret: str) -> bool:
+        """
+        Take the secret that a sender brings, if the source waits for one; the same one again is no other.
+
+        Raises:
+            Unavailable: not known to be stored, so the sender must not hear that it was.
+        """
+        sealed = self._vault.seal(secret.encode(), profile_id=source.profile_id, source_id=source.id)
+
+        def take(current: Source) -> Source:
+            # Asked of the record as it is stored: of two that come at once the first one counts.
+            return current if current.secrets else msgspec.structs.replace(current, secrets=(sealed,))
+
+        if not source.secrets:
+            source = await self._registry.update_source(source.profile_id, source.id, take)
+        return any(hmac.compare_digest(secret.encode(), known) for known in self._open_secrets(source, self._clock()))
 
     async def _note_connected(self, source: Source) -> None:
         """Keep when the sender last said that it is there. It hears so whether or not that could be kept."""
@@ -405,6 +433,9 @@ class WebhookEndpoint:
             case Accepted(event):
                 visit.event, visit.type = event.id, event.event_type
                 visit.outcome = await self._keep(event, request.body, source, started)
+                if source.connected_at is None and source.scheme in BRINGERS:
+                    # What it brought is proven now, and need not be shown any more.
+                    await self._note_connected(source)
                 if visit.outcome == "duplicate":
                     return _success(source, HTTPStatus.OK, {"status": "duplicate", "eventId": event.id})
                 return _success(

@@ -228,3 +228,67 @@ async def test_discord_sends_wrong_signatures_on_purpose(caller, kind, body, sta
     assert (right.status_code, right.content) == (status, told)
     assert [each.status_code for each in wrong] == [401] * 3
     assert await discord.stored() == 0
+
+
+async def test_asana_brings_its_secret_once(caller):
+    """It is given back, and signs from then on; a second one, of a stranger, is refused, the first one again is not."""
+    asana = await caller("asana", secret=None)
+    waiting = (await asana.listed())["awaitsSecret"]
+
+    early = await asana.send(as_json(events=[{"action": "changed"}]))
+    first = await asana.send(b"{}", {"X-Hook-Secret": "planted-secret"}, signed=False)
+    stranger = await asana.send(b"{}", {"X-Hook-Secret": "of-a-stranger"}, signed=False)
+    again = await asana.send(b"{}", {"X-Hook-Secret": "planted-secret"}, signed=False)
+    event = await asana.send(as_json(events=[{"action": "changed"}]))
+
+    assert waiting
+    assert [each.status_code for each in (early, first, stranger, again)] == [401, 200, 403, 200]
+    assert first.headers["x-hook-secret"] == again.headers["x-hook-secret"] == "planted-secret"
+    assert "x-hook-secret" not in stranger.headers
+    assert event.status_code == 202
+    listed = await asana.listed()
+    assert "awaitsSecret" not in listed
+    assert "planted-secret" not in json.dumps(listed)
+    assert "connectedAt" in listed
+
+
+async def test_notion_brings_a_token_that_a_person_enters_there(caller):
+    """Shown until the first event, and never again; with an empty secret the source waits for the next one."""
+    notion = await caller("notion", secret=None)
+
+    asked = await notion.send(as_json(verification_token="planted-secret"), signed=False)
+    shown = await notion.listed()
+    stranger = await notion.send(as_json(verification_token="of-a-stranger"), signed=False)
+    event = await notion.send(as_json(id="1", type="page.created"))
+    proven = await notion.listed()
+    await notion.peer.ask("source_update", sourceId=notion.source["id"], secret="")
+    renewed = await notion.listed()
+
+    assert [each.status_code for each in (asked, stranger, event)] == [200, 403, 202]
+    assert "planted-secret" not in asked.text
+    assert shown["verificationToken"] == "planted-secret"
+    assert "verificationToken" not in proven
+    assert (renewed["awaitsSecret"], renewed.get("verificationToken")) == (True, None)
+
+
+async def test_monday_and_microsoft_have_their_challenges_back(caller):
+    """Unsigned: in JSON, and as text, decoded."""
+    monday, graph = await caller("monday"), await caller("microsoft-graph")
+
+    asked = await monday.send(as_json(challenge="3eZbrw"), signed=False)
+    validated = await graph.send(b"", signed=False, query="?validationToken=Validation%3A+Testing+it%21")
+
+    assert asked.json() == {"challenge": "3eZbrw"}
+    assert (validated.status_code, validated.text) == (200, "Validation: Testing it!")
+    assert validated.headers["content-type"].startswith("text/plain")
+
+
+async def test_figma_pings_with_its_passcode(caller):
+    """Which must be right."""
+    figma = await caller("figma")
+    answers = [
+        await figma.send(as_json(event_type="PING", passcode=passcode), signed=False)
+        for passcode in (figma.secret.decode(), "guess")
+    ]
+
+    assert [each.status_code for each in answers] == [200, 401]

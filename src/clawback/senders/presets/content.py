@@ -217,6 +217,7 @@ ROWS = (
         example_type="FILE_COMMENT",
         example='{"event_type":"FILE_COMMENT","passcode":"","file_key":"zH4l","comment":[{"text":"Fix the cart"}]}',
         redact=("passcode",),
+        handshakes=(ping(InBody("event_type"), "PING"),),
     ),
     Preset(
         name="docusign",
@@ -249,5 +250,8 @@ ROWS = (
         example_type="created.me/messages/7",
         example='{"value":[{"id":"lsgT","changeType":"created","resource":"me/messages/7","clientState":""}]}',
         items="value",
+        handshakes=(
+            Handshake(when=(Says(InQuery("validationToken")),), signed=False, echo=InQuery("validationToken")),
+        ),
     ),
 )

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from clawback.senders.handshakes import Handshake, Says, challenge
 from clawback.senders.preset import Places, Preset
 from clawback.senders.signatures import IN_URL, JWT, Clock, InBody, InHeader, header
 from clawback.senders.tokens import TokenRule
@@ -94,6 +95,15 @@ ROWS = (
         ),
         example_type="changed.task",
         example='{"events":[{"action":"changed","resource":{"gid":"7","resource_type":"task"},"user":{"gid":"1"}}]}',
+        handshakes=(
+            Handshake(
+                when=(Says(InHeader("X-Hook-Secret")),),
+                signed=False,
+                echo=InHeader("X-Hook-Secret"),
+                header="X-Hook-Secret",
+                keeps=True,
+            ),
+        ),
     ),
     Preset(
         name="trello",
@@ -126,10 +136,15 @@ ROWS = (
         shows_secret=True,
         steps=(
             "Open notion.so/my-integrations, the integration, Webhooks, Create a subscription, and enter {url}.",
-            "Notion sends a verification token; enter it there, and give it to this source.",
+            "Notion sends a verification token, which source_list shows until the first event; enter it there.",
         ),
         example_type="page.created",
         example='{"id":"367c","type":"page.created","entity":{"id":"153104cd","type":"page"},"attempt_number":1}',
+        handshakes=(
+            Handshake(
+                when=(Says(InBody("verification_token")),), signed=False, echo=InBody("verification_token"), keeps=True
+            ),
+        ),
     ),
     Preset(
         name="atlassian-connect",
@@ -175,5 +190,6 @@ ROWS = (
         ),
         example_type="update_column_value",
         example='{"event":{"type":"update_column_value","triggerUuid":"b5ed","boardId":7,"pulseName":"Cart"}}',
+        handshakes=(challenge(),),
     ),
 )
