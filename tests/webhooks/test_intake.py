@@ -157,7 +157,9 @@ def test_delivery_id_is_the_schemes_own(scheme, signed, fields, body, delivery_i
     event = post(source, body, fields, signed=signed).event
 
     assert event.delivery_id == delivery_id
-    derived = derive_event_id(IDS.key, source.profile_id, source.id, delivery_id or "")
+    # Linear's id stands in a header that nobody signs, and its time counts for hours: its bytes name the event.
+    named = f"signed-{hashlib.sha256(body).hexdigest()[:40]}" if scheme == Scheme.LINEAR else delivery_id or ""
+    derived = derive_event_id(IDS.key, source.profile_id, source.id, named)
     assert event.id == ("evt_fresh" if delivery_id is None else derived)
 
 

@@ -68,6 +68,8 @@ def _about(row: Row) -> str:
     said = "" if row.signed == "{body}" or not row.signs else f" of `{row.signed}`"
     if row.clock is not None:
         said += f", within {row.clock.tolerance_s} s"
+        if row.clock.late_s:
+            said += f", and for {row.clock.late_s // 3600} h where the same bytes come again"
     match row.delivery:
         case InHeader(name):
             return f"{said}; delivery id in `{name}`"

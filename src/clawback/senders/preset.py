@@ -48,8 +48,8 @@ class Preset(Struct, frozen=True, kw_only=True):
         answer: the status of success where the sender takes 202 for a failure.
         empty: whether the sender acts on what an answer says, so that it is to say nothing.
         handshakes: what it asks before it sends events, and how it says that it is there.
-        retry_s: for how long after the first try it sends the same request again, its time included. A request of that
-            age is no replay: its signed bytes, or its id, tell whether it is new.
+        dated: whether each body has its time or an id of its own, though none that names the delivery: so the same
+            bytes are one delivery that comes again.
         redact: paths of the body where secrets are, which are taken out before it is stored.
         items: the path of the list, where one body has several happenings; "" where the body is the list.
         form_field: the field of a form that has the JSON.
@@ -71,7 +71,7 @@ class Preset(Struct, frozen=True, kw_only=True):
     answer: int = 202
     empty: bool = False
     handshakes: tuple[Handshake, ...] = ()
-    retry_s: int = 0
+    dated: bool = False
     redact: tuple[str, ...] = ()
     items: str | None = None
     form_field: str = "payload"

@@ -80,9 +80,8 @@ def take(
     if source.scheme in _ASKING and (greeted := _greet_verified(request, source, secrets, row)) is not None:
         return greeted
     delivery_id = _delivery_id(request, source, row)
-    event_id = (
-        ids.fresh() if delivery_id is None else derive_event_id(ids.key, source.profile_id, source.id, delivery_id)
-    )
+    known_by = _same_bytes(request, row) if row is not None and row.clock and row.clock.late_s else delivery_id
+    event_id = ids.fresh() if known_by is None else derive_event_id(ids.key, source.profile_id, source.id, known_by)
     event_type = read_event_type(request, source.scheme, source.event_type)
     type_signed = _is_type_signed(request, source, row, event_type)
     found = find_route(source, event_type)
@@ -219,10 +218,18 @@ def _delivery_id(request: Request, source: Source, row: Row | None) -> str | Non
             found = None
     if found and len(found) <= MAX_TEXT_CHARACTERS:
         return found
-    if row.clock is not None:
-        # Its time is signed, so the same bytes are the same request: what a stranger caught makes no second event.
-        return f"signed-{hashlib.sha256(signed_bytes(row, request)).hexdigest()[:40]}"
-    return None
+    # Its time is signed, or in its body, so the same bytes are the same request: what was caught makes no second event.
+    return _same_bytes(request, row) if row.clock is not None or _is_dated(source) else None
+
+
+def _is_dated(source: Source) -> bool:
+    preset = PRESETS.get(source.scheme)
+    return preset is not None and preset.dated
+
+
+def _same_bytes(request: Request, row: Row) -> str:
+    """Name a delivery by what was signed, which no change of an unsigned header makes another one."""
+    return f"signed-{hashlib.sha256(signed_bytes(row, request)).hexdigest()[:40]}"
 
 
 def _is_type_signed(request: Request, source: Source, row: Row | None, event_type: str) -> bool:

@@ -84,6 +84,7 @@ ROWS = (
         example_type="BOOKING_CREATED",
         example='{"triggerEvent":"BOOKING_CREATED","createdAt":"2026-01-05T10:00:00Z","payload":{"title":"Review"}}',
         handshakes=(ping(InBody("triggerEvent"), "PING"),),
+        dated=True,
     ),
     Preset(
         name="dropbox",
@@ -115,6 +116,7 @@ ROWS = (
         ),
         example_type="ping",
         example='{"base":{"id":"app1"},"webhook":{"id":"ach1"},"timestamp":"2026-02-01T21:25:05.663Z"}',
+        dated=True,
     ),
     Preset(
         name="webflow",
@@ -218,6 +220,7 @@ ROWS = (
         example='{"event_type":"FILE_COMMENT","passcode":"","file_key":"zH4l","comment":[{"text":"Fix the cart"}]}',
         redact=("passcode",),
         handshakes=(ping(InBody("event_type"), "PING"),),
+        dated=True,
     ),
     Preset(
         name="docusign",
@@ -234,6 +237,7 @@ ROWS = (
         example_type="envelope-completed",
         example='{"event":"envelope-completed","data":{"accountId":"1","envelopeId":"93be49ab"}}',
         answers_within_s=10.0,
+        dated=True,
     ),
     Preset(
         name="microsoft-graph",

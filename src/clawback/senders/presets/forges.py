@@ -227,6 +227,7 @@ ROWS = (
         steps=("Run: npm hook add PACKAGE {url} {secret}",),
         example_type="package:publish",
         example='{"event":"package:publish","name":"@acme/shop","type":"package","version":"1.0.0","time":1524171000000}',
+        dated=True,
     ),
     Preset(
         name="dockerhub",
@@ -240,6 +241,7 @@ ROWS = (
         ),
         example_type="push",
         example='{"push_data":{"tag":"latest","pusher":"ada"},"repository":{"repo_name":"acme/shop"}}',
+        dated=True,
     ),
     Preset(
         name="railway",
@@ -253,6 +255,7 @@ ROWS = (
         ),
         example_type="Deployment.failed",
         example='{"type":"Deployment.failed","details":{"status":"FAILED"},"resource":{"project":{"name":"shop"}}}',
+        dated=True,
     ),
     Preset(
         name="netlify",
@@ -273,6 +276,7 @@ ROWS = (
         ),
         example_type="deploy_failed",
         example='{"id":"5f8b","state":"error","name":"shop","branch":"main","error_message":"Build failed"}',
+        dated=True,
     ),
     Preset(
         name="travis",

@@ -380,6 +380,7 @@ ROWS = (
                 echo=InQuery("hub.challenge"),
             ),
         ),
+        dated=True,
     ),
     Preset(
         name="twitter",
@@ -420,6 +421,7 @@ ROWS = (
                 json=(("response_token", MAC),),
             ),
         ),
+        dated=True,
     ),
     Preset(
         name="twilio",

@@ -222,5 +222,6 @@ ROWS = (
         ),
         example_type="health_check_status_notification",
         example='{"alert_type":"health_check_status_notification","name":"shop is down","text":"…","ts":1761000000}',
+        dated=True,
     ),
 )

@@ -237,6 +237,7 @@ ROWS = (
         ),
         example_type="fp",
         example='[{"log_id":"9002","data":{"type":"fp","description":"Wrong password","user_name":"ada"}}]',
+        dated=True,
     ),
     Preset(
         name="okta",

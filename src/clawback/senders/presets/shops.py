@@ -135,6 +135,7 @@ ROWS = (
         ),
         example_type="order_created",
         example='{"meta":{"event_name":"order_created"},"data":{"type":"orders","id":"1"}}',
+        dated=True,
     ),
     Preset(
         name="polar",
@@ -163,6 +164,7 @@ ROWS = (
         ),
         example_type="merchant.created",
         example='{"type":"merchant.created","environment":"test","data":{"merchantId":"M1"}}',
+        dated=True,
     ),
     Preset(
         name="chargebee",

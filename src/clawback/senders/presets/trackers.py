@@ -15,7 +15,8 @@ ROWS = (
         rows=(
             header(
                 "Linear-Signature",
-                clock=Clock(InBody("webhookTimestamp"), unit="ms", tolerance_s=60),
+                # It comes again after 1 min, 1 h and 6 h, as it was.
+                clock=Clock(InBody("webhookTimestamp"), unit="ms", tolerance_s=60, late_s=8 * 3600),
                 delivery=InHeader("Linear-Delivery"),
             ),
         ),
@@ -58,6 +59,7 @@ ROWS = (
         ),
         example_type="taskUpdated",
         example='{"event":"taskUpdated","task_id":"9hx","webhook_id":"7fa3","history_items":[{"id":"2800"}]}',
+        dated=True,
     ),
     Preset(
         name="confluence-dc",
@@ -71,6 +73,7 @@ ROWS = (
         ),
         example_type="page_created",
         example='{"event":"page_created","timestamp":1761000000000,"page":{"id":7,"title":"Plan"}}',
+        dated=True,
     ),
     Preset(
         name="shortcut",
@@ -104,6 +107,7 @@ ROWS = (
                 keeps=True,
             ),
         ),
+        dated=True,
     ),
     Preset(
         name="trello",
