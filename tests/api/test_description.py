@@ -123,6 +123,8 @@ async def test_every_operation_succeeds_as_described(house, api):
     for path in ("/source-types", "/account", "/tokens", "/sources", "/crons", "/sessions", "/events", "/history"):
         await ask("GET", path)
     await ask("PATCH", "/account", json={"timezone": "UTC"})
+    await ask("PUT", "/config", json={"sources": {"kept": {"type": "none"}}, "crons": {}})
+    await ask("GET", "/config")
     for path, body, change in (
         (
             "/sources",

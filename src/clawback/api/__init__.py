@@ -13,6 +13,7 @@ from clawback.api.account import AccountController
 from clawback.api.answers import PATH
 from clawback.api.asking import asking_of
 from clawback.api.auth import BearerAuthentication, taking_turns
+from clawback.api.config import ConfigController
 from clawback.api.crons import CronController
 from clawback.api.events import EventController
 from clawback.api.history import HistoryController
@@ -34,6 +35,7 @@ CONTROLLERS = [
     SourceController,
     SourceTypeController,
     CronController,
+    ConfigController,
     SessionController,
     MessageController,
     EventController,

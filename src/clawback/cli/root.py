@@ -17,6 +17,8 @@ MODULES = {
     "cron": "cron",
     "event": "event",
     "session": "session",
+    "export": "config",
+    "apply": "config",
     "serve": "server",
     "token": "token",
     "keys": "keys",
