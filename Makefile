@@ -10,7 +10,7 @@ run: $(VENV)/.ready
 
 # Most of a test's time is waiting, for a disk or a process, so two cores take four at once.
 test: lint types
-	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Compiles, imports and serves with every Python >= 3.11 of this machine.
 pythons:
