@@ -12,10 +12,11 @@ import msgspec
 import pytest
 import yaml
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from prometheus_client import Counter, Gauge, Histogram
 
 from clawback import errors, wire
-from clawback.api import PATH, build_api
+from clawback.api import CONTROLLERS, PATH, build_api
 from clawback.api.answers import PROBLEMS
 from clawback.api.description import build_openapi_config, complete
 from clawback.channel.settings import PluginConfig
@@ -24,6 +25,7 @@ from clawback.cli.root import clawback
 from clawback.fabric import layout
 from clawback.fields import SourceFields, fields_of
 from clawback.http import problems
+from clawback.operations import OPERATIONS
 from clawback.senders.page import write_senders
 from clawback.settings import CONFIG_FILE_VARIABLE, PLUGIN_VARIABLES, RUN_VARIABLES, SETTINGS
 from clawback.store.news import News, NewsType
@@ -122,6 +124,27 @@ def test_a_command_is_documented_with_its_options(name):
     assert name in rows(document), f"docs/operations.md has no row for {name}"
     for option in options:
         assert f"`{option}`" in document, f"docs/operations.md does not name {option} of {name}"
+
+
+def test_every_operation_has_its_doors_or_a_reason():
+    """docs/doors.md has a row for each; a door is there where it says so, and where one is missing it says why."""
+    requests = {kind.__struct_config__.tag for kind in OPERATIONS}
+    doors = {
+        "WebSocket": {"event_ack" if tag == "ack" else tag for tag in requests},
+        "API": {"event_stream", *(each.operation_id for kind in CONTROLLERS for each in vars(kind).values()
+                                  if isinstance(each, HTTPRouteHandler))},
+        "Tool": set(TOOLS),
+    }  # fmt: skip
+    lines = [line for line in read("docs/doors.md").splitlines() if line.startswith("| ")]
+    names, _, *listed = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    table = {cells[0].strip("`"): dict(zip(names, cells, strict=True)) for cells in listed}
+
+    assert set(table) == set.union(*doors.values())
+    for name, row in table.items():
+        for door, offered in doors.items():
+            assert row[door] == ("yes" if name in offered else "—"), f"{name}, {door}"
+        assert row["Command line"] == "—" or row["Command line"].strip("`") in COMMANDS
+        assert ("—" in row.values()) == bool(row["Why not"]), name
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_what_is_missing_is_said_where_nobody_can_be_asked(run):
 
     assert [each.returncode for each in (no_type, no_secret, nothing)] == [2, 2, 2]
     assert "needs --type TYPE, such as --type github" in no_type.stderr
-    assert "give what it shows with --secret-stdin" in no_secret.stderr
+    assert "Give what the sender shows with --secret-stdin" in no_secret.stderr
     assert "give at least one option" in nothing.stderr
 
 

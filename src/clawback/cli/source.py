@@ -22,7 +22,7 @@ from clawback.cli.asking import (
     yes_option,
 )
 from clawback.cli.base import Function, Group, as_json, print_json, say
-from clawback.errors import ConfigError
+from clawback.errors import ConfigError, Rejected
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -123,22 +123,36 @@ def create(
             kind, asked = _ask(known, body)
             body |= asked
         found = known.get(kind, {"showsSecret": False, "steps": []})
-        generate = False
-        if secret is None and kind != "none":
-            if not found["showsSecret"]:
-                generate = True
-            elif is_person():
-                secret = click.prompt("The secret that the sender shows", hide_input=True, err=True)
-            else:
-                raise ConfigError(
-                    f"{kind} makes the secret itself: give what it shows with --secret-stdin, such as"
-                    f" clawback source create {slug} --type {kind} --secret-stdin < FILE"
-                )
         body |= {"slug": slug, "verifierType": kind}
-        body |= {"generateSecret": True} if generate else {} if secret is None else {"secret": secret}
-        made = rest.post("/sources", body)
+        if secret is not None:
+            body["secret"] = secret
+        elif kind != "none" and not found["showsSecret"]:
+            body["generateSecret"] = True
+        made = _make(rest, body, is_asking=found["showsSecret"] and secret is None and is_person())
     _tell(made, found.get("steps", []), secret_file, as_json=as_json, verb="Made")
     return 0
+
+
+def _make(rest: "Rest", body: dict[str, Any], *, is_asking: bool) -> dict[str, Any]:
+    """
+    Make a source. Some senders bring their secret in their first request; for the others it is asked for, or refused.
+
+    Raises:
+        ConfigError: the sender's secret is missing, and nobody can be asked.
+        Rejected: what the server says.
+    """
+    try:
+        made: dict[str, Any] = rest.post("/sources", body)
+    except Rejected as error:
+        if not str(error).startswith("the secret is missing"):
+            raise
+        if not is_asking:
+            raise ConfigError(
+                f"{error}. Give what the sender shows with --secret-stdin, such as clawback source create"
+                f" {body['slug']} --type {body['verifierType']} --secret-stdin < FILE"
+            ) from None
+        made = rest.post("/sources", body | {"secret": click.prompt("Its secret", hide_input=True, err=True)})
+    return made
 
 
 def _ask(known: dict[str, dict[str, Any]], body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
