@@ -79,3 +79,23 @@ def test_a_pure_module_does_nothing(module):
     _, others = imported(module)
 
     assert not others & {"asyncio", "time", "random", "secrets", "os", "logging", "nats", "anyio"}
+
+
+SUBJECT = re.compile(
+    r"(\$KV|evt|wake|stack|hist|drop|dead|later|seen|refused|ctl|msg|left|changed|packs"
+    r"|prof|hook|tok|tokid|src|cron|slug|gh|ghlogin|quiet)\.[a-z0-9_$*>{]*"
+)
+"""What begins with the first token of a subject, or of a key, and a dot."""
+
+
+@pytest.mark.parametrize(
+    "module", [module for module in MODULES if module != "fabric/subjects" and "senders/" not in module]
+)
+def test_subjects_are_written_in_one_file(module):
+    """No subject, filter or key of NATS is put together anywhere but in `fabric/subjects.py`; docstrings name them."""
+    tree = ast.parse((ROOT / f"{module}.py").read_text())
+    words = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found = [each.value for each in texts if id(each) not in words and SUBJECT.fullmatch(each.value)]
+
+    assert not found

@@ -50,7 +50,7 @@ def _event_stream(shard: int) -> dict[str, Any]:
     return {
         "name": subjects.event_stream(shard),
         "description": "Events that wait or run; an ack deletes one. evt.<shard>.<profile>.<tag>.<line>.<source>",
-        "subjects": [f"evt.{shard}.>"],
+        "subjects": [subjects.shard_filter(shard)],
         # Acked means deleted here: on a limits stream an ack can be forgotten by a kill (measured, docs/adr/0003).
         "retention": "workqueue",
         # Full means refused: the default would silently delete the oldest unread events.
@@ -69,13 +69,13 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": "STACK",
         "description": "What each session holds, active event last. stack.<profile>.<tag>",
-        "subjects": ["stack.>"],
+        "subjects": [subjects.STACKS],
         "max_msgs_per_subject": 1,
     },
     {
         "name": "HIST",
         "description": "How events ended. hist.<profile>.<tag>, and drop.<profile> for what no route took",
-        "subjects": ["hist.>", "drop.>"],
+        "subjects": [*subjects.ENDS],
         "max_msgs_per_subject": 200,
         "max_age": 90 * DAY_NS,
         # The message id of a record is the turn that it ends: the first to be stored decides (docs/adr/0023).
@@ -84,14 +84,14 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": "DEAD",
         "description": "Dead letters, kept until somebody decides. dead.<profile>.<tag>.<reason>.<event>",
-        "subjects": ["dead.>"],
+        "subjects": [subjects.DEAD_LETTERS],
         "discard": "new",
         "duplicate_window": DAY_NS,
     },
     {
         "name": "LATER",
         "description": "What is to be published later, and what came due. later.at|due.<kind>.<profile>.<id>",
-        "subjects": ["later.>"],
+        "subjects": [subjects.LATER],
         # Taken means deleted. The relay's consumer sees `later.due.` only: an ack of a schedule would delete it.
         "retention": "workqueue",
         # Any bound would delete schedules: NATS refuses `discard: new` on a stream that has them.
@@ -102,7 +102,7 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": "SEEN",
         "description": "Delivery ids of 7 days, so that a webhook sent again is one event. seen.<profile>.<event>",
-        "subjects": ["seen.>"],
+        "subjects": [subjects.LEDGER],
         "max_msgs_per_subject": 1,
         "max_age": 7 * DAY_NS,
         # Written in batches where many come at once: a few syncs to disk instead of one for each.
@@ -111,13 +111,13 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": "PACKS",
         "description": "Delivery ids again, 1,000 to a message, which NATS need not remember one by one. packs.seen",
-        "subjects": ["packs.>"],
+        "subjects": [subjects.PACKS],
         "max_age": 7 * DAY_NS,
     },
     {
         "name": "REFUSED",
         "description": "Webhooks that were refused, for their source's owner. refused.<profile>.<source>",
-        "subjects": ["refused.>"],
+        "subjects": [subjects.REFUSALS],
         "max_msgs_per_subject": 20,
         "max_age": 7 * DAY_NS,
         # Strangers fill it: they may push out each other's, and nothing else.
@@ -127,19 +127,19 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": f"KV_{CONFIG_BUCKET}",
         "description": "Profiles, tokens, sources. Secrets in it are sealed, tokens are hashes",
-        "subjects": [f"$KV.{CONFIG_BUCKET}.>"],
+        "subjects": [subjects.bucket_filter(CONFIG_BUCKET)],
         "max_msgs_per_subject": 5,
         "discard": "new",
         "deny_delete": True,
         "allow_rollup_hdrs": True,
         "allow_atomic": True,
         # Servers keep a copy in memory by it: a plain subscription on the bucket would also hear refused writes.
-        "republish": {"src": f"$KV.{CONFIG_BUCKET}.>", "dest": f"changed.{CONFIG_BUCKET}.>"},
+        "republish": {"src": subjects.bucket_filter(CONFIG_BUCKET), "dest": subjects.CONFIG_CHANGES},
     },
     {
         "name": f"KV_{SESSION_BUCKET}",
         "description": "Which server holds each session; leases that expire by themselves. <profile>.<tag>",
-        "subjects": [f"$KV.{SESSION_BUCKET}.>"],
+        "subjects": [subjects.bucket_filter(SESSION_BUCKET)],
         "max_msgs_per_subject": 1,
         "discard": "new",
         "allow_rollup_hdrs": True,
@@ -150,7 +150,7 @@ _KEPT: tuple[dict[str, Any], ...] = (
     {
         "name": f"KV_{ONCE_BUCKET}",
         "description": "Codes to be redeemed and names that are used up, each until its time is over. <kind>.<hash>",
-        "subjects": [f"$KV.{ONCE_BUCKET}.>"],
+        "subjects": [subjects.bucket_filter(ONCE_BUCKET)],
         "max_msgs_per_subject": 1,
         "discard": "new",
         "allow_msg_ttl": True,

@@ -14,6 +14,8 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     later.due.<kind>.<profile>.<id>               what it has published then, until a server takes it
     seen.<profile>.<event>                        the de-duplication ledger
     refused.<profile>.<source>                    webhooks that were refused, a ring for each source
+    ctl.<server>                                  questions to a server about its connections; core NATS
+    ctl.<server>.held                             what it is to do with events that its sessions hold; core NATS
     msg.<profile>.all                             a message to every connected session, heard by every server; core NATS
     left.<profile>.<tag>[.<connection>]           a session, or one that stood by for it, has left; core NATS
     $KV.cfg.<kind>.<…>                            profiles, sources, tokens, crons; republished as changed.cfg.<…>
@@ -41,6 +43,27 @@ MAX_TAG_BYTES = 64
 
 CONFIG_CHANGES = "changed.cfg.>"
 """What NATS republishes of the bucket `cfg`, each once it is stored."""
+
+STACKS = "stack.>"
+"""What is held, at every address; each of these is what a stream takes."""
+
+ENDS = ("hist.>", "drop.>")
+"""How events ended, and what became none."""
+
+DEAD_LETTERS = "dead.>"
+"""Every dead letter."""
+
+LATER = "later.>"
+"""What is to be published later, and what came due."""
+
+LEDGER = "seen.>"
+"""Every entry of the ledger."""
+
+PACKS = "packs.>"
+"""Every pack of its older entries."""
+
+REFUSALS = "refused.>"
+"""Everything that was refused."""
 
 _ID = re.compile(r"[a-z0-9_]{1,64}")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -119,6 +142,11 @@ def shard_of(profile_id: str, shards: int) -> int:
 def event_stream(shard: int) -> str:
     """Name the stream of a shard's events."""
     return f"EVT{shard}"
+
+
+def shard_filter(shard: int) -> str:
+    """Match everything that waits in a shard."""
+    return f"evt.{shard}.>"
 
 
 class EventSubject(NamedTuple):
@@ -424,6 +452,11 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def bucket_filter(bucket: str) -> str:
+    """Match every key of a bucket."""
+    return f"$KV.{bucket}.>"
+
+
 def config_subject(key: str) -> str:
     """Name the subject of a key of the bucket `cfg`; keys are from the functions below."""
     return f"$KV.cfg.{key}"
@@ -470,6 +503,16 @@ def token_key(token_hash: str) -> str:
     return f"tok.{token_hash}"
 
 
+def all_token_keys() -> str:
+    """Name what the tokens of all profiles stand under."""
+    return "tok"
+
+
+def token_id_keys(profile_id: str) -> str:
+    """Name what the ids of a profile's tokens stand under."""
+    return f"tokid.{profile_id}"
+
+
 def token_id_key(profile_id: str, token_id: str) -> str:
     """Name the entry that finds a token by its id."""
     return f"tokid.{profile_id}.{token_id}"
@@ -480,9 +523,24 @@ def last_seen_key(profile_id: str, token_id: str) -> str:
     return f"last.{profile_id}.{token_id}"
 
 
+def source_keys(profile_id: str) -> str:
+    """Name what the sources of a profile stand under."""
+    return f"src.{profile_id}"
+
+
+def is_source_key(key: str) -> bool:
+    """Tell whether a key is of a source's record."""
+    return key.startswith("src.")
+
+
 def source_key(profile_id: str, source_id: str) -> str:
     """Name a source's record."""
     return f"src.{profile_id}.{source_id}"
+
+
+def cron_keys(profile_id: str) -> str:
+    """Name what the crons of a profile stand under."""
+    return f"cron.{profile_id}"
 
 
 def cron_key(profile_id: str, cron_id: str) -> str:
@@ -507,6 +565,11 @@ ROOM_PROBE = "$KV.once.room"
 def once_subject(kind: str, digest: str) -> str:
     """Name what may happen once; `kind` is a word of Clawback's own, `digest` the SHA-256 of its name in hex."""
     return f"$KV.once.{kind}.{digest}"
+
+
+def slug_keys(profile_id: str) -> str:
+    """Name what the slugs of a profile stand under."""
+    return f"slug.{profile_id}"
 
 
 def slug_key(profile_id: str, slug: str) -> str:
@@ -562,6 +625,26 @@ def news_filters(shard: int, profile_id: str) -> tuple[str, ...]:
         f"changed.cfg.prof.{profile_id}",
         *(f"changed.cfg.{kind}.{profile_id}.*" for kind in kinds),
     )
+
+
+def is_of_lease(subject: str) -> bool:
+    """Tell whether a subject is of a lease, or of one that has left; see `parse_lease_subject`."""
+    return subject.startswith(("$KV.sess.", "left."))
+
+
+def is_of_leaving(subject: str) -> bool:
+    """Tell whether a subject is of one that has left."""
+    return subject.startswith("left.")
+
+
+def control_subject(server_id: str) -> str:
+    """Name where a server is asked about its connections."""
+    return f"ctl.{server_id}"
+
+
+def errand_subject(server_id: str) -> str:
+    """Name where a server is asked to do something with an event that one of its sessions holds."""
+    return f"ctl.{server_id}.held"
 
 
 def master_key_key(key_id: str) -> str:

@@ -119,7 +119,7 @@ class Quotas(Struct, frozen=True):
     max_tokens: int = 200
 
 
-class Services(Struct, frozen=True):
+class Services(Struct, frozen=True, kw_only=True):
     """
     What the operations work with, handed over by the composition root.
 

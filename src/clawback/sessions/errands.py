@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from clawback import wire
 from clawback.errors import NotFound, Unavailable
+from clawback.fabric import subjects
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, encode_json, random_id
@@ -118,7 +119,7 @@ class Errands:
 
     async def open(self) -> None:
         """Take other servers' errands for the sessions of this one."""
-        await self._fabric.subscribe(_subject(self._presence.server_id), self._asked)
+        await self._fabric.subscribe(subjects.errand_subject(self._presence.server_id), self._asked)
 
     async def carry_out(self, profile_id: str, request: wire.HeldEventRequest | wire.Ack) -> bool:
         """
@@ -176,7 +177,7 @@ class Errands:
             # Its server is gone where nobody answers; presence finds out whether the session is free then.
             with contextlib.suppress(NotFound):
                 answer = await self._fabric.request(
-                    _subject(entry.lease.server_id), encode_json(errand), timeout=ASK_SECONDS
+                    subjects.errand_subject(entry.lease.server_id), encode_json(errand), timeout=ASK_SECONDS
                 )
                 receipt = _decode_receipt(answer)
                 if receipt.outcome != "elsewhere":
@@ -220,7 +221,3 @@ class Errands:
                 return "done" if await dispatcher.carry_out(errand.request) else "not_held"
         except (TimeoutError, Unavailable):
             return "unknown"
-
-
-def _subject(server_id: str) -> str:
-    return f"ctl.{server_id}.held"

@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Struct, field
 
 from clawback.errors import Conflict, NotFound, Unavailable
+from clawback.fabric import subjects
 from clawback.fabric.jetstream import CoreMessage
 from clawback.fabric.streams import Fabric
 from clawback.model import Address, Lease, encode_json, random_id
@@ -140,7 +141,7 @@ class Presence:
 
     async def open(self) -> None:
         """Answer other servers' questions about this one's connections."""
-        await self._fabric.subscribe(_control_subject(self.server_id), self._asked)
+        await self._fabric.subscribe(subjects.control_subject(self.server_id), self._asked)
         self._fabric.on_reconnect(self._renew_all)
 
     async def take(self, connection: Connection, lose: Callable[[], None]) -> bool:
@@ -403,7 +404,7 @@ class Presence:
         generation = self._fabric.generation
         try:
             answer = await self._fabric.request(
-                _control_subject(server_id), encode_json(question), timeout=PROBE_SECONDS * 2
+                subjects.control_subject(server_id), encode_json(question), timeout=PROBE_SECONDS * 2
             )
         except NotFound:
             # A client that comes back knows better than anybody that its former connection has ended.
@@ -477,7 +478,3 @@ class Presence:
             instance_id=connection.instance_id,
             messaging=connection.messaging,
         )
-
-
-def _control_subject(server_id: str) -> str:
-    return f"ctl.{server_id}"

@@ -44,7 +44,7 @@ async def read_depths(fabric: Fabric, shards: int) -> Depths:
     """
     stored: dict[Address, int] = {}
     for shard in range(shards):
-        counts = await fabric.counts(subjects.event_stream(shard), f"evt.{shard}.>")
+        counts = await fabric.counts(subjects.event_stream(shard), subjects.shard_filter(shard))
         for subject, count in counts.items():
             with suppress(ValueError):  # a stranger's: no address of ours
                 address = subjects.parse_event_subject(subject).address
@@ -60,7 +60,7 @@ async def read_depths(fabric: Fabric, shards: int) -> Depths:
 
     listed = await asyncio.gather(*map(look, deepest))
     dead: dict[str, int] = {}
-    for subject, count in (await fabric.counts(DEAD_STREAM, "dead.>")).items():
+    for subject, count in (await fabric.counts(DEAD_STREAM, subjects.DEAD_LETTERS)).items():
         with suppress(ValueError):
             profile_id = subjects.parse_dead_subject(subject).address.profile_id
             dead[profile_id] = dead.get(profile_id, 0) + count

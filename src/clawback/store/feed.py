@@ -116,8 +116,7 @@ class _Channel:
             listener.tell(news)
 
     def _heard(self, message: CoreMessage) -> None:
-        kind = message.subject.partition(".")[0]
-        if kind not in ("$KV", "left"):
+        if not subjects.is_of_lease(message.subject):
             for news in read_news(message, self._clock()):
                 self.tell(news)
         elif (found := read_lease(message)) is not None:

@@ -119,7 +119,7 @@ class Lines:
             Unavailable: NATS did not answer.
         """
         for shard in {self.shard(address) for address in self._wake_ups.listeners}:
-            for subject in await self._fabric.counts(subjects.event_stream(shard), f"evt.{shard}.>"):
+            for subject in await self._fabric.counts(subjects.event_stream(shard), subjects.shard_filter(shard)):
                 self._wake_ups.wake(subject)
 
     async def keep_sweeping(self) -> None:
@@ -196,18 +196,6 @@ class Lines:
             if len(found) >= PAGE_EVENTS or sum(len(each.data) for each in found) > PAGE_BYTES:
                 break
         return found
-
-    async def stored_of(self, profile_id: str, maker: str) -> AsyncIterator[list[Stored]]:
-        """
-        Read the events of one maker that have not ended, at any address, oldest first, some of them at a time.
-
-        Raises:
-            Unavailable: NATS did not answer.
-        """
-        shard = subjects.shard_of(profile_id, self._shards)
-        for subject_filter in subjects.maker_filters(shard, profile_id, maker):
-            async for page in self._fabric.pages(subjects.event_stream(shard), subject_filter, max_bytes=PAGE_BYTES):
-                yield [stored for stored in page if _parse_event_subject(stored.subject) is not None]
 
     async def read(self, address: Address, sequence: int) -> Stored | None:
         """

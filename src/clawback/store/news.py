@@ -121,7 +121,7 @@ def read_lease(message: CoreMessage) -> tuple[LeaseSubject, str | None] | None:
     """Read which connection a lease is of, none where it was given up; None where it cannot be read."""
     try:
         lease = subjects.parse_lease_subject(message.subject)
-        return lease, None if message.subject.startswith("left.") else _decode_lease(message.data).connection_id
+        return lease, None if subjects.is_of_leaving(message.subject) else _decode_lease(message.data).connection_id
     except (ValueError, RecursionError):
         return None
 

@@ -214,15 +214,17 @@ class Registry:
     def unreadable_sources(self, profile_id: str) -> dict[str, str | None]:
         """List the ids of a profile's sources whose records cannot be read, with their slugs where those are known."""
         slugs = {}
-        for token in self._copy.tokens_under(f"slug.{profile_id}"):
-            source_id = self._copy.find(f"slug.{profile_id}.{token}", str)
+        parent = subjects.slug_keys(profile_id)
+        for token in self._copy.tokens_under(parent):
+            source_id = self._copy.find(f"{parent}.{token}", str)
             if source_id is not None:
                 slugs[source_id] = subjects.decode_token(token)
-        return {source_id: slugs.get(source_id) for source_id in self._copy.unreadable_under(f"src.{profile_id}")}
+        unreadable = self._copy.unreadable_under(subjects.source_keys(profile_id))
+        return {source_id: slugs.get(source_id) for source_id in unreadable}
 
     def list_sources(self, profile_id: str) -> list[Source]:
         """List a profile's sources, oldest first."""
-        return sorted(self._copy.under(f"src.{profile_id}", Source), key=lambda source: source.created_at)
+        return sorted(self._copy.under(subjects.source_keys(profile_id), Source), key=lambda source: source.created_at)
 
     def every_source(self) -> list[Source]:
         """List the sources of all profiles."""
@@ -325,7 +327,7 @@ class Registry:
 
     def has_unreadable_sources(self) -> bool:
         """Tell whether any profile has a source whose record cannot be read."""
-        return any(entry.unreadable and key.startswith("src.") for key, entry in self._copy.entries.items())
+        return any(entry.unreadable and subjects.is_source_key(key) for key, entry in self._copy.entries.items())
 
     # --- master keys ----------------------------------------------------------------------------------------------
 
@@ -376,11 +378,11 @@ class Registry:
 
     def list_crons(self, profile_id: str) -> list[Cron]:
         """List a profile's crons, oldest first."""
-        return sorted(self._copy.under(f"cron.{profile_id}", Cron), key=lambda cron: cron.created_at)
+        return sorted(self._copy.under(subjects.cron_keys(profile_id), Cron), key=lambda cron: cron.created_at)
 
     def unreadable_crons(self, profile_id: str) -> list[str]:
         """List the ids of a profile's crons whose records cannot be read."""
-        return self._copy.unreadable_under(f"cron.{profile_id}")
+        return self._copy.unreadable_under(subjects.cron_keys(profile_id))
 
     def every_cron(self) -> list[Cron]:
         """List the crons of all profiles."""
@@ -505,15 +507,19 @@ class Registry:
     def list_tokens(self, profile_id: str) -> list[TokenRecord]:
         """List a profile's tokens, oldest first."""
         # By the records that open connections, and not by the entries that find them by id: none shall work unseen.
-        tokens = (token for token in self._copy.under("tok", TokenRecord) if token.profile_id == profile_id)
+        tokens = (
+            token
+            for token in self._copy.under(subjects.all_token_keys(), TokenRecord)
+            if token.profile_id == profile_id
+        )
         return sorted(tokens, key=lambda token: token.created_at)
 
     def unreadable_tokens(self, profile_id: str) -> list[str]:
         """List the ids of a profile's tokens whose records cannot be read: they open nothing, and can be revoked."""
         entries = self._copy.entries
         hashes = {
-            each: self._copy.find(f"tokid.{profile_id}.{each}", str)
-            for each in self._copy.tokens_under(f"tokid.{profile_id}")
+            each: self.token_hash(profile_id, each)
+            for each in self._copy.tokens_under(subjects.token_id_keys(profile_id))
         }
         return [
             token_id
