@@ -10,6 +10,7 @@ from bench import (
     intake,
     latency,
     ledger,
+    senders,
     serve_start,
     sessions,
     sizes,
@@ -19,6 +20,7 @@ from bench import (
 
 for each in (
     intake,
+    senders,
     ledger,
     sizes,
     two_servers,

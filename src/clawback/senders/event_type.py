@@ -32,7 +32,7 @@ def read_event_type(request: Request, scheme: str, rule: EventTypeRule | None) -
     for path in places.paths:
         kind = kind or request.text_at(path)
     if not kind and places.keys:
-        kind = next((told for key, told in places.keys.items() if request.raw_at(key) is not None), None)
+        kind = next((told for key, told in places.keys.items() if request.has(key)), None)
     kind = kind or places.always
     if not kind:
         return ""

@@ -110,6 +110,8 @@ class Request:
         # Not cached_property: until Python 3.12 each takes a lock, which costs as much as the check.
         self._is_utf8: bool | None = None
         self._parsed: Raw | dict[str, Raw] | None = None
+        self._unreadable: Exception | None = None
+        self._form_sorted: bytes | None = None
 
     @property
     def url(self) -> str:
@@ -157,6 +159,15 @@ class Request:
                 f"body refused: the event type is read from it and it is not JSON ({error}); send JSON, or let the"
                 " source read the type from a header"
             ) from error
+
+    def has(self, name: str) -> bool:
+        """
+        Say whether the body's object has a field of that name, other than null.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON.
+        """
+        return self.raw_at(name) is not None
 
     def string_at(self, path: str) -> str | None:
         """
@@ -216,6 +227,17 @@ class Request:
         parts = (field.partition(b"=") for field in self.body.split(b"&") if field)
         return [(decode_form_text(name), decode_form_text(value)) for name, _, value in parts]
 
+    def form_sorted(self) -> bytes:
+        """
+        Write the body's form by its names, each name and value once, with nothing between them.
+
+        Raises:
+            BadPayload: it has too many fields.
+        """
+        if self._form_sorted is None:
+            self._form_sorted = b"".join(name + value for name, value in sorted(set(self.form_fields())))
+        return self._form_sorted
+
     def fields(self) -> Mapping[str, Raw]:
         """
         Return the fields of the body's JSON object, values unread; none where it is another value.
@@ -228,8 +250,16 @@ class Request:
         return whole if isinstance(whole, dict) else {}
 
     def _json(self) -> Raw | dict[str, Raw]:
+        if self._unreadable is not None:
+            # Once is enough: several places of a body may be asked for, and a large one takes its time to be refused.
+            raise self._unreadable
         if self._parsed is None:
-            self._parsed = _parse(self._form_json() if self._is_form() else self.body.removeprefix(_BYTE_ORDER_MARK))
+            try:
+                text = self._form_json() if self._is_form() else self.body.removeprefix(_BYTE_ORDER_MARK)
+                self._parsed = _parse(text)
+            except (msgspec.DecodeError, RecursionError, BadPayload) as error:
+                self._unreadable = error
+                raise
         return self._parsed
 
     def _is_form(self) -> bool:

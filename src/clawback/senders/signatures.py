@@ -90,8 +90,8 @@ RULE_FIELDS = frozenset(("body", "timestamp", "url", "method", "path", "query", 
 MAX_NUMBERED = 100
 """Of headers that are alike but for a number: DocuSign sends one for each of its keys."""
 
-MAX_NAMING_BYTES = 1024 * 1024
-"""Of a body that says where its key is published. SNS sends 256 KiB."""
+MAX_TELLING_BYTES = 2 * 1024 * 1024
+"""Of a body that has to be read before it is verified: its signature, or where its key is, stands in it."""
 
 _PER_SECOND = {"s": 1, "ms": 1000}
 UNITS = ("s", "ms", "rfc3339")
@@ -380,7 +380,7 @@ def _has(place: InHeader | InQuery | InBody, text: str, request: Request) -> boo
         case InQuery(name):
             values = request.query_values(name)
         case InBody(path):
-            values = [_optional_text(request, path).encode()]
+            values = [_signature_text(request, path)]
     return any(values) if not text else values == [text.encode()]
 
 
@@ -418,6 +418,8 @@ def _check(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> 
 
 def _check_each(row: Row, request: Request, keys: Sequence[bytes], now: datetime) -> None:
     """Check a batch: every item must pass, and there must be one."""
+    if len(request.body) > MAX_TELLING_BYTES:
+        raise BadSignature(f"{row.where} is not looked for: accepted are at most {MAX_TELLING_BYTES} bytes")
     try:
         items = request.items_at(row.each, row.item)
     except BadPayload as error:
@@ -438,6 +440,8 @@ def _check_hash(place: InQuery, request: Request) -> None:
 
 
 def _bound(row: Row, request: Request, parts: Sequence[bytes], keys: Sequence[bytes]) -> list[bytes]:
+    if len(request.body) > MAX_TELLING_BYTES:
+        raise BadSignature(f"the body is not looked into: accepted are at most {MAX_TELLING_BYTES} bytes of it")
     said = b"".join(build_message(replace(row, signed=row.bound), request, parts))
     fitting = [key for key in keys if hmac.compare_digest(key, said)]
     if not fitting:
@@ -489,7 +493,7 @@ def _wanted(where: Published, request: Request, token: bytes, secret: bytes) -> 
         values = request.headers.all(where.header)
         url = values[0].decode("latin-1") if len(values) == 1 else ""
     elif where.path:
-        url = _optional_text(request, where.path) if len(request.body) <= MAX_NAMING_BYTES else ""
+        url = _optional_text(request, where.path) if len(request.body) <= MAX_TELLING_BYTES else ""
     if not url or (where.pattern and not re.fullmatch(where.pattern, url)):
         return None
     return Wanted(url, None if where.asks is None else where.asks(key_id, secret), key_id)
@@ -662,7 +666,10 @@ def _form(request: Request) -> list[tuple[bytes, bytes]]:
 
 def _form_sorted(request: Request, _argument: str) -> bytes:
     """Write a form by its names; equal values of a name count once, as in the sender's own SDK."""
-    return b"".join(name + value for name, value in sorted(set(_form(request))))
+    try:
+        return request.form_sorted()
+    except BadPayload as error:
+        raise BadSignature(f"what is signed cannot be read: {error}") from error
 
 
 def _form_field(request: Request, argument: str) -> bytes:
@@ -787,6 +794,8 @@ def _time_text(row: Row, request: Request, parts: Sequence[bytes]) -> bytes:
 
 def _signature_text(request: Request, path: str) -> bytes:
     """Read a signature in the body, which is longer than most texts where its key is an RSA key."""
+    if len(request.body) > MAX_TELLING_BYTES:
+        return b""
     try:
         found = request.string_at(path) or ""
     except BadPayload:
