@@ -178,6 +178,8 @@ def write_type(plain: object) -> str:
             written = ", ".join(f"`{name}`" for name in inner)
         case {"type": "object", "maxProperties": most}:
             written = f"text to text or object, at most {most}"
+        case {"type": "array", "maxItems": most}:
+            written = f"list of texts, at most {most}"
         case {"anyOf": [{"type": "string"}, {"type": "array"}]}:
             written = "text, or a list of texts"
     assert written, f"say here how {schema} is written"

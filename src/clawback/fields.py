@@ -28,6 +28,10 @@ def says(words: str) -> Meta:
     return Meta(description=words)
 
 
+MAX_NOT_FROM = 50
+"""Names of senders whose events are held back; more is a condition on the organisation."""
+
+
 class RouteFields(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """
     A route that is more than an order. A field that nobody knows is refused at every door.
@@ -36,6 +40,10 @@ class RouteFields(Struct, frozen=True, rename="camel", kw_only=True, forbid_unkn
     """
 
     do: Annotated[str, says("Skill or prompt; a {dotted.path} names a field.")]
+    condition: Annotated[str | None, says("CEL, beside the source's.")] = msgspec.field(default=None, name="if")
+    not_from: Annotated[
+        Annotated[tuple[str, ...], Meta(max_length=MAX_NOT_FROM)] | None, says("Beside the source's.")
+    ] = None
     priority: Annotated[Priority | None, says("Its own.")] = None
     payload: Annotated[str | tuple[str, ...] | None, says("Its own.")] = None
 
@@ -72,6 +80,13 @@ class SourceFields(Struct, frozen=True, rename="camel", kw_only=True):
     payload: Annotated[
         str | tuple[str, ...] | None,
         says("What is shown of payloads: full (default), compact, or dotted paths such as pull_request.title."),
+    ] = None
+    condition: Annotated[
+        str | None, says("CEL over body, headers, type, source: events for which it is not true are held back.")
+    ] = msgspec.field(default=None, name="if")
+    not_from: Annotated[
+        Annotated[tuple[str, ...], Meta(max_length=MAX_NOT_FROM)] | None,
+        says('Senders whose events are held back: ["my-bot[bot]"].'),
     ] = None
     note: Annotated[Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS)] | None, says("A line of text for people.")] = (
         None

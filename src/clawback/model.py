@@ -50,7 +50,7 @@ class Origin(StrEnum):
 
 
 class EventState(StrEnum):
-    """Where an event is on its way; the last six are ends."""
+    """Where an event is on its way; the last seven are ends."""
 
     QUEUED = "queued"
     OFFERED = "offered"
@@ -61,6 +61,7 @@ class EventState(StrEnum):
     DROPPED = "dropped"
     SKIPPED = "skipped"
     DISCARDED = "discarded"
+    FILTERED = "filtered"
 
 
 class Missed(StrEnum):
@@ -200,12 +201,15 @@ class Route(Record, frozen=True):
     What becomes of the events of a pattern, where that is more than an order.
 
     `do` is a skill or prompt, which may name fields of the payload in braces (webhooks/templates.py). `priority` and
-    `payload` stand instead of the source's, None for the source's.
+    `payload` stand instead of the source's, None for the source's. `condition` and `not_from` hold events back, beside
+    the source's.
     """
 
     do: str
     priority: Priority | None = None
     payload: Projection | None = None
+    condition: str | None = None
+    not_from: tuple[str, ...] = ()
 
 
 class Source(Record, frozen=True):
@@ -218,7 +222,8 @@ class Source(Record, frozen=True):
     `delivery_id` is where its deliveries are named, and `answer` the status of success, both None for what its preset
     says. `payload` is which part of a payload its sessions are shown, None for all of it. `set_by` is whose orders it
     gives (operations/authors.py), None where that was not recorded. `connected_at` is when its sender last said that it
-    is there, None where it has not, or does not say so.
+    is there, None where it has not, or does not say so. `condition` (in CEL) and `not_from` (names of senders) hold
+    events back, whatever their route.
     """
 
     id: str
@@ -240,6 +245,8 @@ class Source(Record, frozen=True):
     set_by: str | None = None
     note: str | None = None
     connected_at: datetime | None = None
+    condition: str | None = None
+    not_from: tuple[str, ...] = ()
 
     def secrets_at(self, now: datetime) -> tuple[Sealed, ...]:
         """Return the secrets that are accepted at `now`."""
@@ -398,7 +405,8 @@ class HistoryRecord(Record, frozen=True):
     `duration_ms` runs from the last delivery to the end. `seen_at` is when that delivery was known to have reached the
     model, None where it was not. `created_at` is when the event was accepted; older records
     have none. Of an event that was put back, `sequence` was its place in its stream, and `returns_at` is when it is
-    back (Unix seconds).
+    back (Unix seconds). Of one that was filtered, `condition` is what held it back, `values` what that looked at, from
+    outside and cut, and `note` why it could not tell.
     """
 
     event_id: str
@@ -418,6 +426,9 @@ class HistoryRecord(Record, frozen=True):
     seen_at: datetime | None = None
     sequence: int = 0
     returns_at: float | None = None
+    condition: str | None = None
+    values: dict[str, str | None] | None = None
+    note: str | None = None
 
 
 class Refusal(Record, frozen=True):

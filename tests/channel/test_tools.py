@@ -14,13 +14,13 @@ CONTRACT = {
     "source_create": {
         "slug", "type", "secret", "generate_secret", "skill", "routes", "eventType", "signature", "session", "priority",
         "deliveryId", "answer",
-        "timeout_seconds", "payload", "note",
+        "timeout_seconds", "payload", "if", "notFrom", "note",
     },
     "source_list": {"after"},
     "source_update": {
         "id", "secret", "generate_secret", "overlap_seconds", "skill", "routes", "eventType", "signature", "session",
         "deliveryId", "answer",
-        "priority", "timeout_seconds", "payload", "note",
+        "priority", "timeout_seconds", "payload", "if", "notFrom", "note",
     },
     "source_delete": {"id"},
     "cron_create": {
@@ -215,7 +215,7 @@ def count_tokens(*names):
 def test_all_tools_take_4500_tokens_at_most():
     """Where Claude Code's tool search is off, each session reads them all. More tools are to come, so not that many."""
     assert count_tokens(*TOOLS) < 4_500
-    assert count_tokens(*TOOLS) < 4_000, "less is better: raise this only for a tool that is worth it"
+    assert count_tokens(*TOOLS) < 4_250, "less is better: raise this only for a tool that is worth it"
 
 
 def test_900_tokens_at_most_are_read_by_default():

@@ -75,4 +75,6 @@ def test_only_orders_need_the_leave_of_their_session():
         "routes",
         "tag",
         "priority",
+        "condition",
+        "not_from",
     ]

@@ -28,7 +28,10 @@ def showing(declared: type[Struct]) -> Callable[[type[Shape]], type[Shape]]:
     """Give a shape the declared fields too; each is left out where there is nothing to show."""
 
     def complete(shape: type[Shape]) -> type[Shape]:
-        shown = [(field.name, field.plain | UnsetType, UNSET) for field in fields_of(declared)]
+        shown = [
+            (each.name, each.plain | UnsetType, msgspec.field(default=UNSET, name=each.wire_name))
+            for each in fields_of(declared)
+        ]
         completed = msgspec.defstruct(
             shape.__name__,
             shown,

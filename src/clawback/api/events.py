@@ -93,6 +93,9 @@ class EventDetail(Event, frozen=True, kw_only=True):
     completed_at: datetime | UnsetType = UNSET
     duration_ms: int | UnsetType = UNSET
     timed_out: bool | UnsetType = UNSET
+    condition: Annotated[str, Meta(description="What held it back, where it was filtered")] | UnsetType = UNSET
+    values: Annotated[dict[str, str | None], Meta(description="What the condition looked at")] | UnsetType = UNSET
+    note: Annotated[str, Meta(description="Why the condition could not tell")] | UnsetType = UNSET
 
 
 class PayloadPart(Answer, frozen=True):

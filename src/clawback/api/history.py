@@ -31,6 +31,9 @@ class Ended(Answer, frozen=True):
     session_tag: str | None
     state: EventState
     reason: Annotated[str, Meta(description="Why, where it timed out, is dead or was skipped")] | UnsetType = UNSET
+    condition: Annotated[str, Meta(description="What held it back, where it was filtered")] | UnsetType = UNSET
+    values: Annotated[dict[str, str | None], Meta(description="What the condition looked at")] | UnsetType = UNSET
+    note: Annotated[str, Meta(description="Why the condition could not tell")] | UnsetType = UNSET
 
 
 class History(Answer, frozen=True):
@@ -71,8 +74,10 @@ class HistoryController(Controller):
         self,
         ask: Ask,
         states: Annotated[
-            list[Literal["acked", "timed_out", "dead", "dropped", "skipped", "discarded"]] | None,
-            QueryParameter(name="state", description="Only these; all but dropped and skipped where it is left out"),
+            list[Literal["acked", "timed_out", "dead", "dropped", "skipped", "discarded", "filtered"]] | None,
+            QueryParameter(
+                name="state", description="Only these; all but dropped, skipped and filtered where it is left out"
+            ),
         ] = None,
         limit: Limit = None,
         cursor: Cursor = None,

@@ -232,7 +232,8 @@ class EventHistory(Tool, frozen=True):
 
     limit: Annotated[Annotated[int, Meta(ge=1, le=100)] | None, says("Default 20.")] = None
     states: Annotated[
-        tuple[str, ...] | None, says("Of acked, timed_out, dead, discarded, dropped, skipped; default: first four.")
+        tuple[str, ...] | None,
+        says("Of acked, timed_out, dead, discarded, dropped, skipped, filtered; default: first four."),
     ] = None
 
 
@@ -252,7 +253,14 @@ class AccountUpdate(Tool, frozen=True):
     timezone: Annotated[str | None, says("IANA name such as Europe/Berlin.")] = None
 
 
-@taking(SourceFields, session_tag="session", event_type="eventType", delivery_id="deliveryId")
+@taking(
+    SourceFields,
+    session_tag="session",
+    event_type="eventType",
+    delivery_id="deliveryId",
+    condition="if",
+    not_from="notFrom",
+)
 class SourceCreate(Tool, frozen=True):
     """
     Make a webhook source: a URL to which a service sends its events for this or another session.
@@ -290,7 +298,15 @@ class SourceList(Tool, frozen=True):
         return wire.SourceList(request_id="", limit=PAGE, after=self.after)
 
 
-@taking(SourceFields, briefly=True, session_tag="session", event_type="eventType", delivery_id="deliveryId")
+@taking(
+    SourceFields,
+    briefly=True,
+    session_tag="session",
+    event_type="eventType",
+    delivery_id="deliveryId",
+    condition="if",
+    not_from="notFrom",
+)
 class SourceUpdate(Tool, frozen=True):
     """Change what is given of a source, from now on. "", {} or 0 removes. Parameters as of source_create."""
 

@@ -26,6 +26,7 @@ _COLOURS = {
     "left": _CYAN,
     "dropped": _DIM,
     "skipped": _DIM,
+    "filtered": _DIM,
     "discarded": _DIM,
 }
 

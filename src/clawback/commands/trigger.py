@@ -138,6 +138,8 @@ def describe(answer: dict[str, Any]) -> str:
     kind = f" ({answer['eventType']})" if answer.get("eventType") else ""
     if answer.get("status") == "dropped":
         return printable(f"dropped{kind}: no route of the source takes it")
+    if answer.get("status") == "filtered":
+        return printable(f"filtered{kind}: a condition of the source holds it back, and the history says which")
     return printable(f"{answer.get('status')} {answer.get('eventId', '')}{kind}")
 
 

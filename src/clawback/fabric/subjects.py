@@ -8,6 +8,7 @@ Every subject and consumer name: built and parsed here and nowhere else. Pure.
     hist.<profile>.<tag>                          how events ended, a ring for each address
     hist.<profile>.<tag>.back                     which were put back into their lines, another ring
     drop.<profile>                                what was dropped, a ring for each profile
+    drop.<profile>.filtered                       what conditions held back, a ring for each profile
     drop.<profile>.<cron>                         what was skipped, a ring for each cron
     dead.<profile>.<tag>.<reason>.<event>         dead letters
     later.at.<kind>.<profile>.<id>                what NATS will publish at a given time
@@ -304,8 +305,13 @@ def skip_subject(profile_id: str, cron_id: str) -> str:
     return f"drop.{profile_id}.{cron_id}"
 
 
+def filter_subject(profile_id: str) -> str:
+    """Name the ring of what a profile's conditions held back: no cron is called so."""
+    return f"drop.{profile_id}.filtered"
+
+
 def skip_filter(profile_id: str) -> str:
-    """Match what a profile's crons skipped."""
+    """Match what a profile's crons skipped, and what its conditions held back."""
     return f"drop.{profile_id}.*"
 
 

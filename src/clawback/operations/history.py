@@ -22,6 +22,7 @@ RECORDED = (
     EventState.DEAD,
     EventState.DROPPED,
     EventState.SKIPPED,
+    EventState.FILTERED,
     EventState.DISCARDED,
 )
 """The ends. Where an event that has not ended stands is in the streams and not in the history."""
@@ -107,5 +108,11 @@ def answer_record(record: HistoryRecord) -> dict[str, Any]:
         "sessionTag": record.session_tag,
         "state": record.state.value,
     }
-    optional = {"seenAt": record.seen_at, "reason": record.reason}
+    optional = {
+        "seenAt": record.seen_at,
+        "reason": record.reason,
+        "condition": record.condition,
+        "values": record.values,
+        "note": record.note,
+    }
     return answer | {name: value for name, value in optional.items() if value is not None}

@@ -12,7 +12,15 @@ from msgspec import structs
 from clawback.errors import Rejected
 from clawback.fields import MAX_ROUTES, RouteFields, fields_of
 from clawback.model import WHOLE, Priority, Projection, Route
-from clawback.operations.source_rules import check_instruction, check_payload, check_text, quoted, write_payload
+from clawback.operations.source_rules import (
+    check_condition,
+    check_instruction,
+    check_names,
+    check_payload,
+    check_text,
+    quoted,
+    write_payload,
+)
 from clawback.senders.kinds import KNOWN_TYPES
 from clawback.senders.request import MAX_TEXT_CHARACTERS
 from clawback.webhooks.patterns import check_pattern
@@ -88,9 +96,19 @@ def _check_route(route: RouteFields, name: str, scheme: str) -> Route:
     payload: Projection | None = None
     if route.payload:
         payload = WHOLE if route.payload == "full" else check_payload(route.payload, scheme)
-    return Route(route.do, route.priority, payload)
+    return Route(
+        route.do,
+        condition=check_condition(route.condition, f"if of {name}"),
+        not_from=check_names(route.not_from, f"notFrom of {name}"),
+        priority=route.priority,
+        payload=payload,
+    )
 
 
 def _write(route: Route) -> dict[str, Any]:
     written = structs.asdict(route) | {"payload": "full" if route.payload == WHOLE else write_payload(route.payload)}
-    return {field.wire_name: written[field.name] for field in fields_of(RouteFields) if written[field.name] is not None}
+    return {
+        field.wire_name: written[field.name]
+        for field in fields_of(RouteFields)
+        if written[field.name] not in (None, ())
+    }

@@ -53,6 +53,8 @@ RULES: dict[str, Rule] = {
     "answer": Rule(lambda status, _: rules.check_answer(status)),
     "session_tag": Rule(lambda tag, _: normalise_tag(tag), stored="tag", orders=True),
     "priority": Rule(lambda priority, _: priority, orders=True),
+    "condition": Rule(lambda text, _: rules.check_condition(text, "if"), orders=True),
+    "not_from": Rule(lambda names, _: rules.check_names(names, "notFrom"), orders=True),
     "timeout_seconds": Rule(lambda seconds, _: rules.check_timeout(seconds)),
     "payload": Rule(lambda payload, kind: rules.check_payload(payload, kind.scheme), rules.write_payload),
 }

@@ -21,6 +21,7 @@ from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, RULE_FIELDS, UNITS, template
 from clawback.senders.verifying import RULED
+from clawback.webhooks.conditions import compile_condition
 
 MAX_INSTRUCTION_BYTES = 16 * 1024
 """Of a skill or prompt, as UTF-8; all of it goes in front of each event, and into a header of its message."""
@@ -215,6 +216,35 @@ def check_instruction(text: str | None, name: str) -> str | None:
     if (size := len(check_text(text, name))) > MAX_INSTRUCTION_BYTES:
         raise Rejected(f"{name} has {size} bytes: accepted are at most {MAX_INSTRUCTION_BYTES}")
     return text
+
+
+def check_condition(text: str | None, name: str) -> str | None:
+    """
+    Check a condition; an empty one is none.
+
+    Raises:
+        Rejected: it is no CEL, reads a header that proves who sent a request, or has no end; says where.
+    """
+    if not text or not text.strip():
+        return None
+    compile_condition(text, name)
+    return text
+
+
+def check_names(names: Sequence[str] | None, name: str) -> tuple[str, ...]:
+    """
+    Check names of senders.
+
+    Raises:
+        Rejected: one of them is empty, or more than a name.
+    """
+    for each in names or ():
+        if not each.strip() or len(each) > MAX_TEXT_CHARACTERS or not each.isprintable():
+            raise Rejected(
+                f"{name} refused, read {quoted(each)}: it is the name of a sender such as my-bot[bot], of at most"
+                f" {MAX_TEXT_CHARACTERS} characters"
+            )
+    return tuple(each.strip() for each in names or ())
 
 
 def check_line(text: str, name: str) -> str | None:

@@ -21,11 +21,12 @@ send one, or else as an object of its fields. The body itself is never rewritten
 import binascii
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from clawback.errors import BadPayload
+from clawback.errors import BadPayload, TooLarge
 from clawback.model import encode_json
 from clawback.payloads import narrow
 
@@ -55,6 +56,10 @@ _decode_string = msgspec.json.Decoder(str).decode
 _INDEX = re.compile("[0-9]{1,9}")
 
 
+PROOF = re.compile(r"auth|cookie|token|secret|signature|passw|passcode|api-?key|hmac|credential", re.IGNORECASE)
+"""Names of headers that may prove who sent a request: shown to nobody."""
+
+
 class Headers:
     """
     Header fields by name, whatever the case; values as received, and Latin-1 where text is asked for.
@@ -69,6 +74,11 @@ class Headers:
                 self._values[name] = [value]
             else:
                 values.append(value)
+
+    def told(self) -> dict[str, str]:
+        """Return every header that proves nothing, by its name in lower case."""
+        names = (name.decode("latin-1") for name in self._values)
+        return {name: self.get(name) or "" for name in names if not PROOF.search(name)}
 
     def all(self, name: str) -> list[bytes]:
         """Return every value of a header, in order; for what must not come twice."""
@@ -214,6 +224,34 @@ class Request:
         headers = Headers([])
         headers._values = {**self.headers._values, b"content-type": [b"application/json"]}  # noqa: SLF001 -- its own
         return Request(headers, body, method=self.method, base=self._base, target=self.target)
+
+    def pick(self, wanted: Mapping[str, Any] | None, most_bytes: int) -> Any:  # noqa: ANN401 -- JSON
+        """
+        Build what a tree of steps names of the body's JSON, in its place; None means everything below.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON that can be read.
+            TooLarge: that is more than so many bytes.
+        """
+        self.text_at("")
+        left = most_bytes
+
+        def build(value: Raw | dict[str, Raw], below: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 -- JSON
+            nonlocal left
+            if below is not None and (isinstance(value, dict) or _first_byte(value) == b"{"):
+                parts = {step: value.get(step) if isinstance(value, dict) else _child(value, step) for step in below}
+                return {step: build(part, below[step]) for step, part in parts.items() if part is not None}
+            if isinstance(value, dict):
+                return {name: build(part, None) for name, part in value.items()}
+            left -= len(memoryview(value))
+            if left < 0:
+                raise TooLarge(f"more than {most_bytes} bytes of the body would have to be read")
+            return msgspec.json.decode(value)
+
+        try:
+            return build(self._json(), wanted)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise BadPayload(f"the body cannot be read ({type(error).__name__})") from error
 
     def form_fields(self) -> list[tuple[bytes, bytes]]:
         """

@@ -25,7 +25,7 @@ PAGE_BYTES = 1024 * 1024
 FINISHED = frozenset({EventState.ACKED, EventState.TIMED_OUT, EventState.DEAD, EventState.DISCARDED})
 """What `event_history` shows where nothing else is asked for."""
 
-_NEVER_QUEUED = frozenset({EventState.DROPPED, EventState.SKIPPED})
+_NEVER_QUEUED = frozenset({EventState.DROPPED, EventState.SKIPPED, EventState.FILTERED})
 
 _decoder = msgspec.json.Decoder(HistoryRecord)
 
@@ -82,12 +82,13 @@ class History:
 
     async def record_drop(self, profile_id: str, record: HistoryRecord) -> None:
         """
-        Store what a profile's source dropped.
+        Store what a profile's source dropped or filtered, in a ring of each.
 
         Raises:
             Unavailable: not known to be stored.
         """
-        await self._store(subjects.drop_subject(profile_id), record)
+        filtered = record.state is EventState.FILTERED
+        await self._store((subjects.filter_subject if filtered else subjects.drop_subject)(profile_id), record)
 
     async def record_skip(self, profile_id: str, cron_id: str, record: HistoryRecord) -> None:
         """

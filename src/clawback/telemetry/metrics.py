@@ -12,8 +12,8 @@ BUILD.labels(__version__, commit()).set(1)
 
 WEBHOOKS = Counter(
     "clawback_webhooks_total",
-    "Webhook requests by what became of them: queued, spooled, dropped, duplicate, challenge, refused, rate_limited,"
-    " failed, gone.",
+    "Webhook requests by what became of them: queued, spooled, dropped, filtered, duplicate, challenge, refused,"
+    " rate_limited, failed, gone.",
     ["profile", "source", "outcome"],
 )
 """`profile` and `source` are ids, empty where the URL named none."""

@@ -23,6 +23,7 @@ STATES = {
     "dropped": "dropped",
     "skipped": "skipped",
     "discarded": "discarded",
+    "filtered": "filtered",
 }
 
 REASONS = {
@@ -32,6 +33,7 @@ REASONS = {
     "source_deleted": "its source was deleted",
     "unreadable": "it cannot be read",
     "no_route": "no route of its source matches",
+    "condition": "a condition of its source held it back",
     "missed": "nothing was up when it was due",
     "messages_off": "another session set it, and this one takes no messages",
     "overlap": "an earlier run had not ended",

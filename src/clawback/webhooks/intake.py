@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import (
@@ -35,8 +35,10 @@ from clawback.senders.signatures import InBody, InHeader, Row, signed_bytes
 from clawback.senders.verifying import verify
 from clawback.webhooks.routes import find_route
 from clawback.webhooks.templates import MAX_VALUE_CHARACTERS, parse_order
+from clawback.webhooks.wanted import Objection, find_objection
 
 NO_ROUTE = "no_route"
+CONDITION = "condition"
 
 
 class Accepted(Struct, frozen=True):
@@ -46,7 +48,7 @@ class Accepted(Struct, frozen=True):
 
 
 class Dropped(Struct, frozen=True):
-    """No route wants it: what the history says of it."""
+    """No route wants it, or a condition holds it back: what the history says of it."""
 
     record: HistoryRecord
 
@@ -86,23 +88,22 @@ def take(
     type_signed = _is_type_signed(request, source, row, event_type)
     found = find_route(source, event_type)
     path = f"/{source.slug}"
+    dropped = HistoryRecord(
+        event_id=event_id,
+        source=Origin.WEBHOOK,
+        state=EventState.DROPPED,
+        completed_at=now,
+        path=path,
+        event_type=event_type,
+        session_tag=source.tag,
+        reason=NO_ROUTE,
+    )
     if found is None:
-        return Dropped(
-            HistoryRecord(
-                event_id=event_id,
-                source=Origin.WEBHOOK,
-                state=EventState.DROPPED,
-                completed_at=now,
-                path=path,
-                event_type=event_type,
-                session_tag=source.tag,
-                reason=NO_ROUTE,
-            )
-        )
+        return Dropped(dropped)
     route = found if isinstance(found, Route) else Route(found)
-    order, fields = route.do, None
-    if isinstance(found, Route) and (named := parse_order(found.do)):
-        order, fields = named.text, named.read(partial(_optional_text, request, most=MAX_VALUE_CHARACTERS)) or None
+    if (objection := find_objection(request, source, route, event_type)) is not None:
+        return Dropped(_filtered(dropped, objection))
+    order, fields = _order(request, found)
     payload = source.payload if route.payload is None else route.payload
     return Accepted(
         Event(
@@ -124,6 +125,25 @@ def take(
             set_by=source.set_by,
         )
     )
+
+
+def _filtered(dropped: HistoryRecord, objection: Objection) -> HistoryRecord:
+    return structs.replace(
+        dropped,
+        state=EventState.FILTERED,
+        reason=CONDITION,
+        condition=objection.condition,
+        values=objection.values,
+        note=objection.note,
+    )
+
+
+def _order(request: Request, found: str | Route) -> tuple[str, dict[str, str | None] | None]:
+    """Return the order, and the values of what it names; a text names nothing."""
+    if isinstance(found, str):
+        return found, None
+    named = parse_order(found.do)
+    return named.text, named.read(partial(_optional_text, request, most=MAX_VALUE_CHARACTERS)) or None
 
 
 def greet_unsigned(request: Request, source: Source, secrets: Sequence[bytes]) -> Greeted | None:
