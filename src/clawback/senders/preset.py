@@ -52,8 +52,7 @@ class Preset(Struct, frozen=True, kw_only=True):
             bytes are one delivery that comes again.
         redact: paths of the body where secrets are, which are taken out before it is stored.
         items: the path of the list, where one body has several happenings; "" where the body is the list.
-        form_field: the field of a form that has the JSON.
-        signs_form_field: whether a form is signed by what that field has, instead of as a whole.
+        signs_form_field: whether a form may be signed by the JSON that it carries, instead of as a whole.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Preset(Struct, frozen=True, kw_only=True):
     dated: bool = False
     redact: tuple[str, ...] = ()
     items: str | None = None
-    form_field: str = "payload"
     signs_form_field: bool = False
 
     @property

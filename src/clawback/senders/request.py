@@ -15,7 +15,8 @@ parser, so no two parts can disagree on what a body says:
   * A byte order mark is skipped, as RFC 8259 section 8.1 allows.
 
 A form (`application/x-www-form-urlencoded`) is read as the JSON in its `payload` field, which is how GitHub and Slack
-send one, or else as an object of its fields. The body itself is never rewritten.
+send one, or else as an object of its fields, and so is `multipart/form-data` (contents.py). The body that is verified
+is never rewritten.
 """
 
 import binascii
@@ -27,8 +28,8 @@ import msgspec
 from msgspec import Raw
 
 from clawback.errors import BadPayload, TooLarge
-from clawback.model import encode_json
 from clawback.payloads import narrow
+from clawback.senders import contents
 
 MAX_TEXT_CHARACTERS = 256
 """Of a header or body value that names something. A longer one is no event type or id; it would swell every record."""
@@ -45,6 +46,7 @@ SPLIT_BYTES = 64 * 1024
 """Up to here an object is split into all of its fields in one pass, which is what nearly every body is read by."""
 
 _FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF8 = "utf-8"
 
@@ -105,7 +107,8 @@ class Request:
     One request's headers and body. Values are read from the body on demand, its JSON is checked once.
 
     `base` is the public URL of this server; `target` the path and query, as they were asked for. `published` is what
-    was fetched of its sender's keys, by their names (`published.Wanted`).
+    was fetched of its sender's keys, by their names (`published.Wanted`). `packed` is the request as it came,
+    where its body was unpacked.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Request:
         self.method = method
         self.target = target
         self.published: Mapping[str, bytes] = {}
+        self.packed: Request | None = None
         self._base = base
         # Not cached_property: until Python 3.12 each takes a lock, which costs as much as the check.
         self._is_utf8: bool | None = None
@@ -159,7 +163,7 @@ class Request:
         Raises:
             BadPayload: the body is not UTF-8, or not JSON. The path plays no part in that.
         """
-        if not self.is_utf8:
+        if not self.is_utf8 and not self.is_form:
             raise BadPayload("body refused: the event type is read from it and it is not UTF-8; send JSON in UTF-8")
         try:
             return _follow(self._json(), path, cut_beyond)
@@ -219,6 +223,28 @@ class Request:
                 f"body refused: accepted are at most {MAX_ITEMS} items in {path}, each with {inside or path}"
             )
         return [self._with_body(bytes(item)) for item in items if item is not None]
+
+    def carried(self) -> "Request":
+        """
+        Return the same request with the JSON that its form carries for its body.
+
+        Raises:
+            BadPayload: there is none in it.
+        """
+        return self._with_body(self.content)
+
+    def unpacked(self, most: int) -> "Request":
+        """
+        Return the request with its Content-Encoding undone, and itself as what it came `packed` in.
+
+        Raises:
+            TooLarge: it holds more than `most` bytes.
+            BadPayload: it is not packed as it says.
+        """
+        body = contents.unpack(self.body, self.headers.get("Content-Encoding") or "", most)
+        whole = Request(self.headers, body, method=self.method, base=self._base, target=self.target)
+        whole.published, whole.packed = self.published, self
+        return whole
 
     def _with_body(self, body: bytes) -> "Request":
         headers = Headers([])
@@ -293,29 +319,42 @@ class Request:
             raise self._unreadable
         if self._parsed is None:
             try:
-                text = self._form_json() if self._is_form() else self.body.removeprefix(_BYTE_ORDER_MARK)
-                self._parsed = _parse(text)
+                self._parsed = _parse(self.content.removeprefix(_BYTE_ORDER_MARK))
             except (msgspec.DecodeError, RecursionError, BadPayload) as error:
                 self._unreadable = error
                 raise
         return self._parsed
 
-    def _is_form(self) -> bool:
-        return (self.headers.get("Content-Type") or "").partition(";")[0].strip().lower() == _FORM
+    @property
+    def content(self) -> bytes:
+        """
+        The body as the JSON that its sender meant: of a form what it carries, of anything else the body itself.
 
-    def _form_json(self) -> bytes:
-        if self.body.count(b"&") >= MAX_FORM_FIELDS:
-            raise BadPayload(f"form refused: it has more than {MAX_FORM_FIELDS} fields; send JSON")
-        fields = {}
-        for field in self.body.split(b"&"):
-            name, _, value = field.partition(b"=")
-            fields[decode_form_text(name)] = decode_form_text(value)
-        if b"payload" in fields:
-            return fields[b"payload"]
-        try:
-            return encode_json({name.decode(_UTF8): value.decode(_UTF8) for name, value in fields.items()})
-        except UnicodeDecodeError as error:
-            raise BadPayload("form refused: a field of it is not UTF-8; send JSON") from error
+        Raises:
+            BadPayload: it is called a form and is none.
+        """
+        match self._form():
+            case "":
+                return self.body
+            case kind:
+                return self._form_json(kind)
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is a form; JSON under a form's name is none."""
+        return bool(self._form())
+
+    def _form(self) -> str:
+        told = self.headers.get("Content-Type") or ""
+        if "form" not in told and "FORM" not in told.upper():
+            return ""
+        kind = told.partition(";")[0].strip().lower()
+        return kind if kind in (_FORM, _MULTIPART) and not contents.looks_like_json(self.body) else ""
+
+    def _form_json(self, kind: str) -> bytes:
+        if kind == _MULTIPART:
+            return contents.read_multipart(self.body, self.headers.get("Content-Type") or "")
+        return contents.join_fields(self.form_fields())
 
 
 def decode_form_text(text: bytes) -> bytes:

@@ -33,6 +33,7 @@ from clawback.fabric import subjects
 from clawback.http.allowance import Allowance
 from clawback.http.problems import CONTENT_TYPE, build_problem
 from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
+from clawback.senders.contents import is_packed
 from clawback.senders.handshakes import Reply, keeps_secret
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import Headers, Request
@@ -408,14 +409,20 @@ class WebhookEndpoint:
         if wanted := list_wanted_keys(request, source.scheme, secrets):
             request.published = await self._keys.fetch(wanted)
         ids = EventIds(self._registry.install.id_key, _new_event_id)
-        decide = partial(take, request, source, secrets, ids=ids, now=now)
-        small = len(request.body) <= (ASKED_BYTES if has_conditions(source) else THREAD_BYTES)
+        packed = is_packed(request.headers.get("Content-Encoding"))
+
+        def decide() -> Accepted | Dropped | Greeted:
+            whole = request.unpacked(self._limits.body_bytes) if packed else request
+            return take(whole, source, secrets, ids=ids, now=now)
+
+        # What is in a packed body is not known before it is unpacked.
+        small = not packed and len(request.body) <= (ASKED_BYTES if has_conditions(source) else THREAD_BYTES)
         verdict = decide() if small else await run_heavy(decide)
         if span is not None:
             verdict = _trace(verdict, request, span)
         self._count(source)
         try:
-            return await self._carry_out(verdict, request, source, visit, started)
+            return await self._carry_out(verdict, request.body, source, visit, started)
         finally:
             if self._allowance is not None and visit.outcome not in _COUNTED:
                 self._allowance.give_back(source.id)
@@ -432,12 +439,12 @@ class WebhookEndpoint:
             )
 
     async def _carry_out(
-        self, verdict: Accepted | Dropped | Greeted, request: Request, source: Source, visit: _Visit, started: float
+        self, verdict: Accepted | Dropped | Greeted, received: bytes, source: Source, visit: _Visit, started: float
     ) -> _Answer:
         match verdict:
-            case Accepted(event):
+            case Accepted(event, body):
                 visit.event, visit.type = event.id, event.event_type
-                visit.outcome = await self._keep(event, request.body, source, started)
+                visit.outcome = await self._keep(event, received if body is None else body, source, started)
                 if source.connected_at is None and source.scheme in BRINGERS:
                     # What it brought is proven now, and need not be shown any more.
                     await self._note_connected(source)
@@ -522,7 +529,7 @@ def _trace(verdict: Accepted | Dropped | Greeted, request: Request, span: "Span"
     if theirs := traceparent.parse_traceparent(request.headers.get(traceparent.HEADER)):
         span.link(theirs)
     if isinstance(verdict, Accepted):
-        return Accepted(msgspec.structs.replace(verdict.event, traceparent=span.traceparent))
+        return Accepted(msgspec.structs.replace(verdict.event, traceparent=span.traceparent), verdict.body)
     return verdict
 
 

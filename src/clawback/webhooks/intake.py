@@ -6,6 +6,7 @@ delivery id (else a stranger's request with a guessed id could block the real on
 route is found.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -25,13 +26,14 @@ from clawback.model import (
     derive_event_id,
     encode_json,
 )
+from clawback.senders.contents import without_secrets
 from clawback.senders.event_type import read_event_type
 from clawback.senders.handshakes import MAX_HELLO_BYTES, Handshake, Reply, find_handshake, is_plain, read_place, reply
 from clawback.senders.kinds import is_type_signed
 from clawback.senders.preset import Preset
 from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
-from clawback.senders.signatures import InBody, InHeader, Row, signed_bytes
+from clawback.senders.signatures import TOKEN, InBody, InHeader, Row, signed_bytes
 from clawback.senders.verifying import verify
 from clawback.webhooks.routes import find_route
 from clawback.webhooks.templates import MAX_VALUE_CHARACTERS, parse_order
@@ -42,9 +44,10 @@ CONDITION = "condition"
 
 
 class Accepted(Struct, frozen=True):
-    """Store it: the event; its body is the request's, as received."""
+    """Store it: the event; its body, None for the request's, as received: that was packed, a form, or had a secret."""
 
     event: Event
+    body: bytes | None = None
 
 
 class Dropped(Struct, frozen=True):
@@ -78,7 +81,8 @@ def take(
     """
     if source.scheme in _UNSIGNED and (greeted := greet_unsigned(request, source, secrets)) is not None:
         return greeted
-    row = verify(request, source.scheme, secrets, now, source.signature)
+    received = request.body if request.packed is None else b""
+    request, row = _verify(request, source, secrets, now)
     if source.scheme in _ASKING and (greeted := _greet_verified(request, source, secrets, row)) is not None:
         return greeted
     delivery_id = _delivery_id(request, source, row)
@@ -105,6 +109,7 @@ def take(
         return Dropped(_filtered(dropped, objection))
     order, fields = _order(request, found)
     payload = source.payload if route.payload is None else route.payload
+    content = _content(request, source, row, secrets)
     return Accepted(
         Event(
             id=event_id,
@@ -117,13 +122,14 @@ def take(
             skill=order or None,
             verified=row is not None,
             delivery_id=delivery_id,
-            encoding=None if request.is_utf8 else "base64",
+            encoding=None if _is_text(request, content) else "base64",
             allowed_seconds=source.timeout_seconds,
             payload=None if payload == WHOLE else payload,
             fields=fields,
             type_signed=None if type_signed else False,
             set_by=source.set_by,
-        )
+        ),
+        None if content is received else content,
     )
 
 
@@ -207,6 +213,50 @@ _UNSIGNED = {
 
 _SIGNS_FOR_ALL = frozenset(name for name, found in _UNSIGNED.items() if any(each.mac for each in found))
 """Whose challenges anybody may have signed under the key of events."""
+
+
+def _verify(request: Request, source: Source, secrets: Sequence[bytes], now: datetime) -> tuple[Request, Row | None]:
+    """
+    Verify a request in the forms that its sender may have signed, the usual one last: that one's refusal is told.
+
+    Gogs and older Gitea sign what a form carries; a packed body may be signed before or after. Returns what to read.
+    """
+    if request.packed is not None:
+        with contextlib.suppress(BadSignature):
+            return request, verify(request.packed, source.scheme, secrets, now, source.signature)
+    preset = PRESETS.get(source.scheme)
+    if preset is not None and preset.signs_form_field and request.is_form:
+        with contextlib.suppress(BadSignature, BadPayload):
+            inner = request.carried()
+            return inner, verify(inner, source.scheme, secrets, now, source.signature)
+    return request, verify(request, source.scheme, secrets, now, source.signature)
+
+
+def _content(request: Request, source: Source, row: Row | None, secrets: Sequence[bytes]) -> bytes:
+    """Return what is stored: the body as received; of a form its JSON, and without a secret that came in it."""
+    content = request.body
+    if request.is_form:
+        # Whoever needs nothing of it takes what there is.
+        with contextlib.suppress(BadPayload):
+            request.text_at("")
+            content = request.content
+    preset = PRESETS.get(source.scheme)
+    for path in () if preset is None else preset.redact:
+        if (found := _optional_text(request, path)) is not None:
+            content = without_secrets(content, [found.encode()])
+    if row is not None and row.algorithm == TOKEN and isinstance(row.place, InBody):
+        return without_secrets(content, secrets)
+    return content
+
+
+def _is_text(request: Request, content: bytes) -> bool:
+    if content is request.body:
+        return request.is_utf8
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def claimed_delivery_id(headers: Headers, scheme: str) -> str | None:

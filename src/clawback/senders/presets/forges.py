@@ -87,6 +87,7 @@ ROWS = (
             steps=(f"Open the repository's settings, Webhooks, Add webhook, {title}.", _ENTER, "Choose the events."),
             example_type="push",
             example='{"ref":"refs/heads/main","commits":[],"repository":{"full_name":"acme/shop"}}',
+            signs_form_field=True,  # Gogs, and Gitea of old
         )
         for name, title, source in (
             ("gitea", "Gitea", "docs.gitea.com, Webhooks"),
