@@ -342,3 +342,11 @@ def test_what_a_sender_wrote_does_not_command_the_terminal(run, ask):
 
     assert "[bold]x" in listed.stdout
     assert "say [red]hello[/red]  [2Jx" in shown.stdout
+
+
+def test_the_page_is_opened_by_a_link(server, token, ask):
+    """It has no token in it."""
+    made = ask("open", "--print")
+
+    assert made["url"].startswith(f"http://clawback.localhost:{server.port}/auth/open?code=")
+    assert token.value not in json.dumps(made)

@@ -63,7 +63,8 @@ class Group(click.Group):
         """Find a command, in its module where it is not loaded yet."""
         if cmd_name in self._lazy:
             module = import_module(f"clawback.cli.{self._lazy[cmd_name]}")
-            found = getattr(module, cmd_name.replace("-", "_"))
+            name = cmd_name.replace("-", "_")
+            found = getattr(module, name, None) or getattr(module, f"{name}_", None)
             assert isinstance(found, click.Command), "each module has a command of the name in the table"
             return found
         return super().get_command(ctx, cmd_name)

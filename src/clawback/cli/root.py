@@ -13,6 +13,7 @@ COMPLETE_VARIABLE = "_CLAWBACK_COMPLETE"
 
 MODULES = {
     "status": "status",
+    "open": "open_page",
     "source": "source",
     "cron": "cron",
     "event": "event",

@@ -24,6 +24,7 @@ SERVER_VARIABLE = "CLAWBACK_SERVER"
 TOKEN_VARIABLE = "CLAWBACK_TOKEN"  # noqa: S105 -- the variable's name
 
 PATH = "/api/v1"
+LINK_PATH = "/auth/open/link"
 
 ANSWER_SECONDS = 60.0
 """For one answer. A delivery is no part of it; a list of very many events may take a while."""
@@ -108,6 +109,11 @@ class Rest:
         answer = self._ask("DELETE", path, {name: value for name, value in query.items() if value is not None})
         return answer.json() if answer.content else None
 
+    def page_link(self) -> dict[str, Any]:
+        """Make a link that logs its holder in to the page, once."""
+        link: dict[str, Any] = self._ask("POST", LINK_PATH, {}, base="").json()
+        return link
+
     def ready(self) -> tuple[bool, str]:
         """Say whether the server can take and deliver events now, and if not, why."""
         try:
@@ -134,10 +140,15 @@ class Rest:
                 return
 
     def _ask(
-        self, method: str, path: str, query: Mapping[str, Any], body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Mapping[str, Any] | None = None,
+        base: str = PATH,
     ) -> httpx.Response:
         try:
-            answer = self._client.request(method, self.base_url + PATH + path, params=query, json=body)
+            answer = self._client.request(method, self.base_url + base + path, params=query, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
         if answer.is_success:

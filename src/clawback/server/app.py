@@ -85,6 +85,7 @@ from clawback.web.cli_login import build_cli_pages, build_exchange_router
 from clawback.web.door import Door
 from clawback.web.github_login import CALLBACK_PATH, GithubLogin, build_github_pages
 from clawback.web.login import build_login_pages
+from clawback.web.open_page import build_link_router, build_open_pages
 from clawback.web.overview import build_overview
 from clawback.web.pages import build_router, build_static_router, show_missing
 from clawback.web.place import Place
@@ -368,10 +369,12 @@ def _build_pages(
         *build_login_pages(door, login),
         *build_github_pages(login),
         *build_cli_pages(door, login, codes, place),
+        *build_open_pages(door, once),
         *build_overview(services, feed, door),
     ]
     pages = build_router(door, place, handlers, turns)
-    return [pages, build_static_router(place), build_exchange_router(codes, gate, place)]
+    programs = [build_exchange_router(codes, gate, place), build_link_router(door, once, gate, place)]
+    return [pages, build_static_router(place), *programs]
 
 
 def _github(settings: ServerSettings) -> Github | None:
