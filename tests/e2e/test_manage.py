@@ -78,6 +78,7 @@ def test_a_source_is_made_shown_changed_and_deleted(run, ask):
 
     assert made.returncode == 0, made.stderr
     assert "At the sender:\n1. " in made.stdout
+    assert secret in made.stdout.split("At the sender:")[1]
     assert listed.stdout.splitlines()[1].split() == ["demo", "github", "(untagged)", "pull_request:", "/review", "on"]
     assert changed.returncode == 0, changed.stderr
     assert (shown["routes"], shown["sessionTag"]) == ({"push": "/lint"}, "ci")
@@ -141,6 +142,7 @@ def test_a_made_secret_goes_into_a_file(run, tmp_path, deliver):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert deliver("demo", secret)
     assert refused.returncode == 2
+    assert f"the secret in {path}" in made.stdout.split("At the sender:")[1].replace("\n", " ")
     assert "is there already" in refused.stderr
     assert taken.read_text() == "mine"
     assert "there is no source 'other'" in run("source", "show", "other").stderr

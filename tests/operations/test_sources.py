@@ -11,6 +11,7 @@ from clawback.errors import Conflict, Rejected, Unauthorized
 from clawback.model import EventTypeRule, Priority, Refusal, Scheme, SignatureRule, encode_json, random_id
 from clawback.operations import Caller, perform
 from clawback.operations.sources import list_refusals
+from clawback.senders.handshakes import verify_token
 
 
 def github(slug="github", **fields):
@@ -44,7 +45,9 @@ async def test_a_source_is_answered_as_the_protocol_says(services, alice):
         "priority": "priority",
         "setBy": "session:deploys",
         "url": f"https://hooks.example.com/base/webhooks/{profile.webhook_id}/github",
+        "setup": answer["setup"],
     }
+    assert answer["url"] in " ".join(answer["setup"])
     assert answer["id"].startswith("src_")
 
 
@@ -108,7 +111,7 @@ async def test_what_was_not_given_is_left_out(services, charlie):
     """No nulls where the protocol has optional fields; an untagged caller's source has no tag."""
     answer = await perform(services, charlie, github())
 
-    assert set(answer) == {"id", "slug", "type", "priority", "setBy", "url"}
+    assert set(answer) == {"id", "slug", "type", "priority", "setBy", "url", "setup"}
     assert answer["priority"] == "normal"
 
 
@@ -147,9 +150,25 @@ async def test_a_made_secret_is_shown_once(services, alice):
     _, source = await services.registry.find_source(webhook_id, slug)
 
     secret = answer.pop("secret")
+    assert secret in " ".join(answer.pop("setup"))
     assert len(bytes.fromhex(secret)) == 32
     assert listed == [answer]
     assert services.vault.open(source.secrets[0], profile_id=alice.profile_id, source_id=source.id) == secret.encode()
+
+
+async def test_metas_verify_token_is_in_what_is_to_be_done(services, alice):
+    """It is made from the app secret, and does not show it."""
+    answer = await perform(services, alice, github("wa", verifier_type="meta"))
+
+    assert f"the verify token {verify_token(b'planted')}" in " ".join(answer["setup"])
+    assert "planted" not in str(answer)
+
+
+async def test_a_client_without_an_instance_sees_sources_as_ever(services, alice):
+    """It may refuse a field that it does not know."""
+    answer = await perform(services, msgspec.structs.replace(alice, names_events=False), github())
+
+    assert "setup" not in answer
 
 
 async def test_a_generic_source_keeps_its_signature_rule(services, alice):
@@ -198,14 +217,15 @@ async def test_a_slug_is_taken_once_in_a_profile(services, alice, charlie):
     with pytest.raises(Conflict, match="a source with the slug 'github' already: choose another"):
         await perform(services, alice, github(secret="other"))
     assert (await perform(services, charlie, github()))["url"] != first["url"]
-    assert await perform(services, alice, wire.SourceList(request_id="2")) == [first]
+    assert [each["id"] for each in await perform(services, alice, wire.SourceList(request_id="2"))] == [first["id"]]
 
 
 async def test_a_list_is_of_the_callers_profile(services, alice, charlie):
     """Oldest first; Charlie sees nothing."""
     made = [await perform(services, alice, github(slug)) for slug in ("b", "a", "c")]
 
-    assert await perform(services, alice, wire.SourceList(request_id="2")) == made
+    listed = await perform(services, alice, wire.SourceList(request_id="2"))
+    assert [each | {"setup": new["setup"]} for each, new in zip(listed, made, strict=True)] == made
     assert await perform(services, charlie, wire.SourceList(request_id="3")) == []
 
 
@@ -240,7 +260,7 @@ async def test_another_profiles_id_is_as_unknown(services, alice, charlie, withd
 
     assert answer == {"removed": False}
     assert withdrawn == []
-    assert await perform(services, alice, wire.SourceList(request_id="3")) == [made]
+    assert [each["id"] for each in await perform(services, alice, wire.SourceList(request_id="3"))] == [made["id"]]
 
 
 async def test_a_caller_without_a_profile_is_told_so(services):

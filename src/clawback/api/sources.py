@@ -51,6 +51,10 @@ class Source(Answer, frozen=True):
         | UnsetType
     ) = UNSET
     secret: Annotated[str, Meta(description="One that the server made, this once")] | UnsetType = UNSET
+    setup: (
+        Annotated[list[str], Meta(description="Of a new source: what a person does at the sender, line by line")]
+        | UnsetType
+    ) = UNSET
     awaits_secret: (
         Annotated[bool, Meta(description="Whether its sender is still to bring the secret, in its first request")]
         | UnsetType
@@ -124,7 +128,9 @@ class SourceType(Answer, frozen=True):
 
     type: str
     title: str
-    steps: Annotated[list[str], Meta(description="What a person does there; {url} and {secret} are the source's")]
+    steps: Annotated[
+        list[str], Meta(description="What a person does there; {url}, {secret} and {verify} are the source's")
+    ]
     shows_secret: Annotated[bool, Meta(description="Whether the sender makes the secret, and takes none of ours")]
     example_type: Annotated[str, Meta(description="An event type that it sends; empty where it has none")]
 

@@ -122,14 +122,14 @@ def create(
                 )
             kind, asked = _ask(known, body)
             body |= asked
-        found = known.get(kind, {"showsSecret": False, "steps": []})
+        found = known.get(kind, {"showsSecret": False})
         body |= {"slug": slug, "verifierType": kind}
         if secret is not None:
             body["secret"] = secret
         elif kind != "none" and not found["showsSecret"]:
             body["generateSecret"] = True
         made = _make(rest, body, is_asking=found["showsSecret"] and secret is None and is_person())
-    _tell(made, found.get("steps", []), secret_file, as_json=as_json, verb="Made")
+    _tell(made, secret_file, as_json=as_json, verb="Made")
     return 0
 
 
@@ -194,10 +194,8 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _tell(
-    made: dict[str, Any], steps: list[str], secret_file: Path | None, *, as_json: bool, verb: str
-) -> None:  # fmt: skip
-    """Print a source that was made or has a new secret; the secret once, here or in its file."""
+def _tell(made: dict[str, Any], secret_file: Path | None, *, as_json: bool, verb: str) -> None:
+    """Print a source that was made or has a new secret; the secret here or in its file."""
     secret = made.pop("secret", None)
     if secret is not None and secret_file is not None:
         try:
@@ -207,22 +205,23 @@ def _tell(
                 f"{error}. The source {made['slug']} is there all the same, and its secret is lost: give it a new one"
                 f" with clawback source update {made['slug']} --new-secret"
             ) from None
+        if "setup" in made:
+            made["setup"] = [step.replace(secret, f"the secret in {secret_file}") for step in made["setup"]]
     if as_json:
         print_json(made | ({} if secret is None or secret_file is not None else {"secret": secret}))
         return
     from clawback.cli.show import show, text
 
-    where = "the secret that you gave"
     show(text(f"{verb} {made['slug']} ({made['type']}), {made['id']}"), text(f"URL     {made['url']}"))
     if secret is not None:
-        where = f"the secret in {secret_file}" if secret_file is not None else secret
-        show(text(f"Secret  {where if secret_file is not None else f'{secret}  (shown this once)'}"))
+        where = f"{secret}  (shown this once)" if secret_file is None else f"the secret in {secret_file}"
+        show(text(f"Secret  {where}"))
     if "warning" in made:
         show(text(f"Warning: {made['warning']}", "yellow"))
-    if steps:
+    if "setup" in made:
         show(text(""), text("At the sender:"))
-        for number, step in enumerate(steps, start=1):
-            show(text(f"{number}. {step.replace('{url}', made['url']).replace('{secret}', where)}"))
+        for number, step in enumerate(made["setup"], start=1):
+            show(text(f"{number}. {step}"))
 
 
 @source.command("list", help="List the sources.", example="clawback source list --json")
@@ -340,7 +339,7 @@ def update(
             routes = (found.get("routes") or {}) | body["routes"]
             body["routes"] = {each: order for each, order in routes.items() if order != ""}
         changed = rest.patch(f"/sources/{found['id']}", body)
-    _tell(changed, [], secret_file, as_json=as_json, verb="Changed")
+    _tell(changed, secret_file, as_json=as_json, verb="Changed")
     return 0
 
 

@@ -51,6 +51,8 @@ _SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # token of RFC 9110 section 5.6.2
 _PREFIX = re.compile(r"[ -~]{0,64}")
 
+_SETUP_WORD = re.compile(r"\{(?:url|secret|verify)\}")
+
 _SCHEME_NAMES = ", ".join(PRESETS)
 
 _WHSEC = "whsec_"
@@ -138,6 +140,20 @@ def choose_secret(
         )
     _check_secret(scheme, secret)
     return secret
+
+
+def write_setup(scheme: str, url: str, *, secret: str | None = None, verify: str | None = None) -> list[str]:
+    """Write what a person does at the sender; without a secret or verify token to show, it says which one is meant."""
+    preset = PRESETS.get(scheme)
+    if preset is None:
+        return []
+    words = {
+        "{url}": url,
+        "{secret}": secret or "the secret of this source",
+        "{verify}": verify or "that was shown when the source was made, or the secret of this source",
+    }
+    lines = (*preset.steps, *([f"Or run: {preset.command}"] if preset.command else []))
+    return [_SETUP_WORD.sub(lambda found: words[found[0]], line) for line in lines]
 
 
 def awaits_secret(scheme: str) -> bool:

@@ -26,6 +26,7 @@ from clawback.operations.caller import (
 )
 from clawback.operations.route_rules import route_priorities, write_orders
 from clawback.operations.source_fields import check_fields, gives_order, write_fields
+from clawback.senders.handshakes import verify_token
 from clawback.senders.presets import PRESETS
 
 log = logging.getLogger("clawback.operations")
@@ -71,6 +72,10 @@ async def create_source(services: Services, caller: Caller, request: wire.Source
             extra={"action": "unsigned_source", "profile": profile.id, "source": source.id},
         )
     answer = _answer(caller, source, webhook_base_url(services, profile), source.created_at)
+    verify = verify_token(secret.encode()) if secret else None
+    setup = rules.write_setup(scheme, answer["url"], secret=secret if generate else None, verify=verify)
+    if setup and caller.names_events:
+        answer["setup"] = setup
     return answer | {"secret": secret} if generate else answer
 
 

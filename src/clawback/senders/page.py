@@ -17,7 +17,8 @@ What a source's `type` (`verifierType` on the WebSocket) can be. Each is a row o
 [`senders/presets`](../src/clawback/senders/presets), from which this page is made. A sender that is not here is made of
 `hmac`, `token`, `basic` or `query`: see [`source_create`](protocol.md#source_create).
 
-`{url}` and `{secret}` are those of the source. Where the sender makes the secret, create the source with it.
+`{url}` and `{secret}` are those of the source, `{verify}` is the verify token that is
+shown when it is made. Where the sender makes the secret, create the source with it.
 """
 
 

@@ -40,7 +40,8 @@ class Preset(Struct, frozen=True, kw_only=True):
         source: where these facts are from: a page of the sender's, or its own code.
         shows_secret: whether the sender makes the secret and shows it. Such a one takes none of ours.
         key_secret: whether the secret has to be base64 with `whsec_` in front, as Standard Webhooks has it.
-        steps: what a person does at the sender, line by line; `{url}` and `{secret}` stand for the source's.
+        steps: what a person does at the sender, line by line; `{url}`, `{secret}` and `{verify}`, the verify
+            token that is made from it, stand for the source's.
         example_type: an event type that it sends.
         example: a body of that type, as it would send it: JSON, or a form.
         command: a command that does the same as the steps, with `{url}`, `{secret}` and words in capitals to replace.

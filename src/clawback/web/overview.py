@@ -25,6 +25,7 @@ from clawback.http.event_stream import EventStream
 from clawback.operations import Caller, Services, perform
 from clawback.operations.events import fetch_event, list_lanes
 from clawback.operations.history import MAX_LIMIT, RECORDED
+from clawback.operations.source_rules import write_setup
 from clawback.operations.sources import list_refusals
 from clawback.store.feed import Feed
 from clawback.web import pages, words
@@ -148,6 +149,7 @@ class _Parts:
                     each,
                     refused=_answers(refused.get(each["id"], [])),
                     connected=datetime.fromisoformat(each["connectedAt"]) if each["connectedAt"] else None,
+                    setup=write_setup(each["type"], each["url"]) if each["type"] else [],
                 )
                 for each in sources
             ]

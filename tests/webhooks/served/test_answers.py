@@ -88,3 +88,17 @@ async def test_the_type_has_two_names_in_the_api(caller):
     kept = await sender.web.patch(url, json={"type": "github", "note": "hi"}, headers=headers)
     other = await sender.web.patch(url, json={"type": "gitlab", "note": "hi"}, headers=headers)
     assert (kept.status_code, other.status_code) == (200, 400)
+
+
+async def test_a_new_source_says_how_its_sender_is_set_up(house):
+    """With its URL, and with the secret only where the server made it; a client without an instance sees none."""
+    named, unnamed = await house.connect(instanceId="a"), await house.connect(sessionTag="old")
+    given = (await named.ask("source_create", slug="a", verifierType="github", secret="planted-secret"))["data"]
+    made = (await named.ask("source_create", slug="b", verifierType="github", generateSecret=True))["data"]
+    old = (await unnamed.ask("source_create", slug="c", verifierType="github", secret="planted-secret"))["data"]
+    listed = (await named.ask("source_list"))["data"]
+
+    assert given["url"] in " ".join(given["setup"])
+    assert "planted-secret" not in " ".join(given["setup"])
+    assert made["secret"] in " ".join(made["setup"])
+    assert [each["slug"] for each in (old, *listed) if "setup" in each] == []

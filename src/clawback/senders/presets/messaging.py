@@ -363,7 +363,7 @@ ROWS = (
         shows_secret=True,
         steps=(
             "Open the app at developers.facebook.com, App settings, Basic, and give the app secret to this source.",
-            "Open Webhooks and enter the callback URL {url}.",
+            "Open Webhooks and enter the callback URL {url} and the verify token {verify}.",
         ),
         example_type="messages.whatsapp_business_account",
         example=(
