@@ -317,7 +317,8 @@ class Event(Record, frozen=True):
     the event that it repeats. A cron's has `cron_id`, its `label`, and in `scheduled_at` the instant it was due.
     `payload` is which part of the body a session is shown, None for all of it. `fields` are the values that the order
     names in braces, by their names, None for what the payload does not have. `type_signed` is False where the type
-    of a webhook stands in a header that nothing signed. `set_by` is who gave the order of a webhook or cron, and
+    of a webhook stands in a header that nothing signed. `items` is how many happenings a batch has, None where its
+    sender sends none. `set_by` is who gave the order of a webhook or cron, and
     `run_by` who had a cron run outside its times. `traceparent` says which trace it belongs to, None where nobody
     traces; it is stored in a header of its own, as is the custom in NATS.
     """
@@ -345,6 +346,7 @@ class Event(Record, frozen=True):
     payload: Projection | None = None
     fields: dict[str, str | None] | None = None
     type_signed: bool | None = None
+    items: int | None = None
     set_by: str | None = None
     run_by: str | None = None
     traceparent: str | None = None

@@ -148,3 +148,9 @@ def test_what_an_order_names_stands_before_the_payload():
 
     assert frame.content == 'Review {title}\n\ntitle: "Fix\\n\\nit: \\"now\\""\nnothing: null\n\n{"a":1}'
     assert (frame.meta["skill"], frame.meta["fields"]) == ("Review {title}", "2")
+
+
+def test_a_batch_says_how_many_happenings_it_has():
+    """As text; what is no batch says nothing."""
+    assert build(an_event(items=3)).meta["items"] == "3"
+    assert "items" not in build(an_event()).meta

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import senders
+import signers
 from clawback.errors import BadPayload, BadSignature
 from clawback.model import (
     WHOLE,
@@ -24,6 +25,7 @@ from clawback.model import (
     derive_event_id,
     encode_json,
 )
+from clawback.senders.presets import PRESETS
 from clawback.senders.request import MAX_TEXT_CHARACTERS, Headers, Request
 from clawback.webhooks.intake import Accepted, Dropped, EventIds, Greeted, claimed_delivery_id, take
 from senders import NOW, SECRET, SENDERS, STANDARD_SECRET
@@ -361,3 +363,38 @@ def test_two_copies_of_a_header_that_is_read_are_refused(scheme, rule, name):
     """A proxy may have read the other one than we."""
     with pytest.raises((BadPayload, BadSignature), match=f"[23] {name} headers"):
         post(source_of(scheme, event_type=rule, routes={"*": "/do"}), senders.linear_body(), [(name, "a"), (name, "b")])
+
+
+BATCHES = [
+    ("sendgrid", b'[{"event":"bounce"},{"event":"open"}]', 2),
+    ("hubspot", b'[{"subscriptionType":"contact.creation"}]', 1),
+    ("hubspot", b'{"subscriptionType":"contact.creation"}', None),
+    ("meta", b'{"object":"page","entry":[{"id":"1"},{"id":"2"},{"id":"3"}]}', 3),
+    ("meta", b'{"object":"page","entry":{}}', None),
+    ("meta", b'{"object":"page","entry":[' + b"0," * 60_000 + b"0]}", None),
+    ("adyen", PRESETS["adyen"].example.encode(), 1),
+    ("github", b"[1,2]", None),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "items"), BATCHES)
+def test_a_batch_says_how_many_it_has(name, body, items):
+    """As one event; None of what is no batch, or holds more than is counted."""
+    secret = signers.SECRETS.get(name, b"planted-secret")
+    body = signers.SEALERS[name](secret, body, NOW) if name in signers.SEALERS else body
+    fields = {} if name in signers.SEALERS else signers.SIGNERS[name](secret, body, NOW, "msg_1")
+    headers = Headers(senders.raw([*fields.items(), ("Content-Type", "application/json")]))
+    request = Request(headers, body, base="https://hooks.example.com", target="/webhooks/abc/hub")
+
+    assert take(request, source_of(name), [secret], ids=IDS, now=NOW).event.items == items
+
+
+def test_the_secret_in_each_item_of_a_batch_is_not_stored():
+    """Microsoft Graph repeats it in all of them."""
+    item = b'{"changeType":"created","resource":"me","clientState":"planted-secret"}'
+    request = Request(Headers(senders.raw([("Content-Type", "application/json")])), b'{"value":[%b,%b]}' % (item, item))
+    verdict = take(request, source_of("microsoft-graph"), [b"planted-secret"], ids=IDS, now=NOW)
+
+    assert verdict.event.items == 2
+    assert b"planted-secret" not in verdict.body
+    assert verdict.body.count(b"clientState") == 2

@@ -224,6 +224,21 @@ class Request:
             )
         return [self._with_body(bytes(item)) for item in items if item is not None]
 
+    def count_items(self, path: str) -> int | None:
+        """
+        Count what a batch has, at a path or, where that is empty, as the whole body; None where that is no list.
+
+        None also where it holds more values than are made into objects at once.
+
+        Raises:
+            BadPayload: the body is not UTF-8, or not JSON.
+        """
+        self.text_at("")
+        whole = self.raw_at(path) if path else self._json()
+        if not isinstance(whole, Raw) or _first_byte(whole) != b"[" or narrow.is_wide(bytes(whole)):
+            return None
+        return len(_decode_array(whole))
+
     def carried(self) -> "Request":
         """
         Return the same request with the JSON that its form carries for its body.

@@ -57,7 +57,8 @@ def build_event_frame(event: Event, body: bytes, held: Held, *, names_events: bo
     if event.type_signed is False:
         meta["typeSigned"] = "false"
     fields = None if event.fields is None else str(len(event.fields))
-    told = {"setBy": event.set_by, "runBy": event.run_by, "replay": event.replay, "fields": fields}
+    items = None if event.items is None else str(event.items)
+    told = {"items": items, "setBy": event.set_by, "runBy": event.run_by, "replay": event.replay, "fields": fields}
     meta |= {name: value for name, value in told.items() if value is not None}
     content = _shorten(payload, event, held)
     parts = [event.skill or "", _list_fields(event.fields or {})]

@@ -128,6 +128,7 @@ def take(
             fields=fields,
             type_signed=None if type_signed else False,
             set_by=source.set_by,
+            items=_count_items(request, source),
         ),
         None if content is received else content,
     )
@@ -247,6 +248,16 @@ def _content(request: Request, source: Source, row: Row | None, secrets: Sequenc
     if row is not None and row.algorithm == TOKEN and isinstance(row.place, InBody):
         return without_secrets(content, secrets)
     return content
+
+
+def _count_items(request: Request, source: Source) -> int | None:
+    """Say how many happenings a batch has; None of a sender that sends them one by one."""
+    preset = PRESETS.get(source.scheme)
+    if preset is None or preset.items is None:
+        return None
+    with contextlib.suppress(BadPayload):  # what is no JSON has none
+        return request.count_items(preset.items)
+    return None
 
 
 def _is_text(request: Request, content: bytes) -> bool:

@@ -371,6 +371,7 @@ ROWS = (
             '"value":{"messages":[{"id":"wamid.1","text":{"body":"deploy"}}]}}]}]}'
         ),
         answer=200,
+        items="entry",
         handshakes=(
             Handshake(
                 method="GET",

@@ -171,6 +171,7 @@ ROWS = (
         ),
         example_type="bounce",
         example='[{"event":"bounce","email":"ada@example.com","sg_event_id":"1"}]',
+        items="",
     ),
     _standard(
         "supabase-auth",
