@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clawback import wire
+from clawback import fields, wire
 from clawback.accounts import codes
 from clawback.api import requests
 from clawback.model import TIMEOUT_SECONDS
@@ -44,7 +44,7 @@ PROMISES = [
     ),
     ("protocol.md", r"At most (\d+) KiB\. A client without `instanceId`", KIB, wire.MAX_AUTH_BYTES),
     ("protocol.md", r"it has (\d+) s after `auth_ok` to hand in acks", 1, dispatcher.FLUSH_SECONDS),
-    ("protocol.md", r"text to text, at most (\d+)", 1, source_rules.MAX_ROUTES),
+    ("protocol.md", r"text to text or object, at most (\d+)", 1, fields.MAX_ROUTES),
     ("protocol.md", r"the one before is accepted too, 0 to (\d+) ", 1, source_rules.MAX_OVERLAP_SECONDS),
     ("protocol.md", r"0 to 604800 \(7 days\); default (\d+)\.", 1, source_rules.OVERLAP_SECONDS),
     ("protocol.md", r"at most the newest (\d+) \|", 1, missed.MAX_CATCH_UP),

@@ -7,7 +7,7 @@ import pytest
 from clawback import wire
 from clawback.channel.server import INSTRUCTIONS, build_tool
 from clawback.channel.toolbox import read_arguments
-from clawback.channel.tools import FORMER, TOOLS
+from clawback.channel.tools import FORMER, TOOLS, Tool
 from clawback.errors import Rejected
 
 CONTRACT = {
@@ -57,6 +57,13 @@ def test_there_are_these_tools_with_their_parameters():
     offered = {name: set(build_tool(name, tool).inputSchema["properties"]) for name, tool in TOOLS.items()}
 
     assert offered == CONTRACT
+
+
+def test_no_parameter_hides_what_a_tool_does():
+    """A field has the name of its parameter, and would stand where a method of that name is called."""
+    own = {name for name in dir(Tool) if not name.startswith("_")}
+
+    assert {name: own & set(tool.__struct_fields__) for name, tool in TOOLS.items()} == {name: set() for name in TOOLS}
 
 
 @pytest.mark.parametrize("name", TOOLS)

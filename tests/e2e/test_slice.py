@@ -112,7 +112,7 @@ async def test_a_tagged_session_gets_the_events_of_its_tag(server, token, http, 
         assert plain.events == []
 
 
-@pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [each for each in BODIES if kind_of(each) != "ping"], ids=lambda path: path.stem)
 async def test_real_bodies_arrive_byte_for_byte(server, token, http, path):
     """On the wire, content is the skill, a blank line and the payload exactly as GitHub sent it."""
     body = path.read_bytes()

@@ -152,9 +152,7 @@ class Toolbox:
         data = None
         for request in call.requests(self._session_tag):
             data = await self._remote.ask(request)
-        return (
-            f"{call.answer(data)}\n{self._describe_session()}" if isinstance(call, AccountInfo) else call.answer(data)
-        )
+        return f"{call.tell(data)}\n{self._describe_session()}" if isinstance(call, AccountInfo) else call.tell(data)
 
     async def _show_active(self) -> str:
         """
@@ -171,7 +169,7 @@ class Toolbox:
     async def _read_payload(self, call: EventPayload) -> str:
         call = msgspec.structs.replace(call, event_id=call.event_id or await self._find(None))
         try:
-            return call.answer(await self._remote.ask(call.request(self._session_tag)))
+            return call.tell(await self._remote.ask(call.request(self._session_tag)))
         except Rejected as error:
             # It lists what there is in the payload.
             raise Rejected(fence.build_refusal(str(error), secrets.token_hex(8))) from error
@@ -190,12 +188,12 @@ class Toolbox:
         event_id = await self._find(call.event_id or None)
         request = msgspec.structs.replace(call, event_id=event_id).request(self._session_tag)
         if isinstance(call, EventExtend):
-            answer = call.answer(await self._remote.ask(request))
+            answer = call.tell(await self._remote.ask(request))
             self._delivery.extend(event_id, call.seconds)
             return answer
         self._delivery.give_back(event_id)
         try:
-            return call.answer(await self._remote.ask(request))
+            return call.tell(await self._remote.ask(request))
         except Unavailable as error:
             raise Unavailable(
                 f"{error} Event {event_id} is let go of here; what the server was not told of, it delivers again."

@@ -63,7 +63,7 @@ class Tool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Build all that is asked, in order; the answer is the last one's."""
         return [self.request(own_tag)]
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say in text what the server answered."""
         text = json.dumps(data, indent=2, ensure_ascii=False)
         return fence.build_list(self.lists, text, secrets.token_hex(8)) if self.lists else text
@@ -136,7 +136,7 @@ class EventExtend(Tool, frozen=True):
     seconds: Annotated[Annotated[int, Meta(ge=1, le=86_400)], says("How many more.")]
     event_id: HeldEvent = None
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say how much."""
         return f"Event {data['eventId']} has {data['seconds']} more seconds."
 
@@ -151,7 +151,7 @@ class EventDefer(Tool, frozen=True):
     ] = None
     event_id: HeldEvent = None
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say when it comes back."""
         after = f" after {data['delaySeconds']} seconds" if data["delaySeconds"] else ""
         return f"Event {data['eventId']} is put off; it goes to the end of its line{after}."
@@ -169,7 +169,7 @@ class EventFail(Tool, frozen=True):
     reason: Annotated[Annotated[str, Meta(max_length=1000)] | None, says("Why, in a sentence.")] = None
     event_id: HeldEvent = None
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say what becomes of it."""
         return f"Event {data['eventId']} is given back; it comes again, or is a dead letter if this was the third time."
 
@@ -203,7 +203,7 @@ class EventPayload(Tool, frozen=True):
     offset: Annotated[Annotated[int, Meta(ge=0)] | None, says("First character; default 0.")] = None
     limit: Annotated[Annotated[int, Meta(ge=1, le=100_000)] | None, says("Characters; default 20000.")] = None
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Fence the part off like an event: it is from outside."""
         place = f"characters {data['offset']} to {data['offset'] + len(data['text'])} of {data['totalCharacters']}"
         part = fence.build_part(data["eventId"], data["path"], data["text"], secrets.token_hex(8), place=place)
@@ -218,7 +218,7 @@ class EventReplay(Tool, frozen=True):
 
     event_id: Annotated[str, says("From event_list.")]
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say what it is called now."""
         return f"{fence.clean_value(data['replay'])} waits again, as the new event {data['eventId']}."
 
@@ -334,7 +334,7 @@ class SourceDelete(Tool, frozen=True):
 
     id: Annotated[str, says("src_…, from source_list.")]
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say whether there was one."""
         return f"The source {self.id} is deleted." if data["removed"] else f"This profile has no source {self.id}."
 
@@ -468,7 +468,7 @@ class CronDelete(Tool, frozen=True):
 
     id: CronId
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say whether there was one."""
         return f"The cron {self.id} is deleted." if data["removed"] else f"This profile has no cron {self.id}."
 
@@ -480,9 +480,9 @@ class TokenCreate(Tool, frozen=True):
 
     label: Label = None
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Show the token, the only time."""
-        return f"{super().answer(data)}\nThis is the only time the token is shown."
+        return f"{super().tell(data)}\nThis is the only time the token is shown."
 
 
 class TokenList(Tool, frozen=True):
@@ -532,14 +532,14 @@ class SessionSend(Tool, frozen=True):
         targets = tuple(target.strip() for target in self.target.split(",") if target.strip())
         return wire.SessionSend(request_id="", targets=targets, content=self.message, priority=self.priority)
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say what the server answered, and in words which tags nothing ever used."""
         match data:
             case {"unknown": [_, *_] as unknown, **rest}:
                 near = rest.pop("nearest", None)
                 lines = [_say_unknown(tag, near.get(tag) if isinstance(near, dict) else None) for tag in unknown]
-                return "\n".join([super().answer({**rest, "unknown": unknown}), *lines])
-        return super().answer(data)
+                return "\n".join([super().tell({**rest, "unknown": unknown}), *lines])
+        return super().tell(data)
 
 
 def _say_unknown(tag: object, near: object) -> str:
@@ -561,7 +561,7 @@ class SessionTakeover(Tool, frozen=True):
 
     asks = wire.SessionTakeover
 
-    def answer(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
+    def tell(self, data: Any) -> str:  # noqa: ANN401 -- data is whatever the server answers
         """Say which role this session has now."""
         return f"This session is {data['role']}: the events of its tag come here now."
 

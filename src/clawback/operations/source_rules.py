@@ -17,7 +17,7 @@ from clawback.fields import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from clawback.model import DeliveryRule, EventTypeRule, Priority, Projection, Scheme, SignatureRule, TimestampRule
 from clawback.payloads.paths import parse_selection
 from clawback.senders.handshakes import keeps_secret
-from clawback.senders.presets import PRESETS
+from clawback.senders.presets import PRESETS, mechanisms
 from clawback.senders.request import MAX_PATH_DEPTH, MAX_TEXT_CHARACTERS
 from clawback.senders.signatures import ALGORITHMS, ENCODINGS, KEY_FORMS, RULE_FIELDS, UNITS, template
 from clawback.senders.verifying import RULED
@@ -53,7 +53,18 @@ _PREFIX = re.compile(r"[ -~]{0,64}")
 
 _SETUP_WORD = re.compile(r"\{(?:url|secret|verify)\}")
 
-_SCHEME_NAMES = ", ".join(PRESETS)
+_FIRST = (
+    *("github", "gitlab", "bitbucket", "gitea", "linear", "jira", "sentry", "pagerduty", "grafana", "alertmanager"),
+    *("datadog", "vercel", "stripe", "slack", "shopify"),
+    *(row.name for row in mechanisms.ROWS),
+)
+_OTHERS = (
+    f"{len(PRESETS) - len(_FIRST)} other senders are listed by `clawback source types` and GET /api/v1/source-types"
+)
+"""The names of all would be a page of text in a session."""
+
+NEAR_NAMES = 3
+"""How many names like a wrong one are told."""
 
 _WHSEC = "whsec_"
 
@@ -100,14 +111,16 @@ def check_scheme(name: str | None) -> str:
     Raises:
         Rejected: it is missing or unknown.
     """
+    accepted = ", ".join(_FIRST)
     if not name:
         raise Rejected(
-            f"the verifier type is missing: choose one of {_SCHEME_NAMES} (none accepts requests that nobody signed)"
+            f"the verifier type is missing: choose one of {accepted} (none accepts requests that nobody signed;"
+            f" {_OTHERS})"
         )
     if name not in PRESETS:
-        near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise Rejected(f"verifier type refused, read {quoted(name)}: accepted is one of {_SCHEME_NAMES}{meant}")
+        near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=NEAR_NAMES)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise Rejected(f"verifier type refused, read {quoted(name)}: accepted is one of {accepted} ({meant}{_OTHERS})")
     return name
 
 
