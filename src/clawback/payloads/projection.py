@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from clawback.model import Projection, Scheme
-from clawback.payloads import github
+from clawback.payloads import compact, github
 from clawback.payloads.narrow import is_wide
 from clawback.payloads.paths import parse_selection, select
 
@@ -34,6 +34,8 @@ def _choose(payload: Any, projection: Projection) -> Any:  # noqa: ANN401 -- JSO
         return select(payload, parse_selection(projection.fields))
     if projection.compact == Scheme.GITHUB and isinstance(payload, dict):
         payload = github.shorten(payload)
+    elif projection.compact in compact.PATHS and isinstance(payload, dict):
+        payload = compact.shorten(payload, projection.compact)
     return without_empty(payload)
 
 

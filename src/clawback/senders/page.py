@@ -6,10 +6,13 @@ The page of senders, docs/senders.md, made from the table. Pure.
 
 from collections.abc import Iterator
 
+from clawback.payloads.compact import PATHS
 from clawback.senders.handshakes import describe_handshake
 from clawback.senders.preset import Places, Preset
 from clawback.senders.presets import families
 from clawback.senders.signatures import InBody, InHeader, Row, describe
+
+COMPACT = frozenset({"github", *PATHS})
 
 _HEAD = """# Senders
 
@@ -50,6 +53,8 @@ def _preset(preset: Preset) -> Iterator[str]:
         yield f"- Event type: {where}{action}{example}"
     for handshake in preset.handshakes:
         yield f"- No event: {describe_handshake(handshake)}"
+    if preset.name in COMPACT:
+        yield "- `payload: compact` has what a reader needs: [parts of a payload](protocol.md#parts-of-a-payload)"
     if preset.source:
         yield f"- From: {preset.source}"
     if preset.rows or preset.source:
