@@ -375,7 +375,8 @@ def sns(secret: bytes, body: bytes, moment: datetime) -> bytes:
     """Sign as SNS does: line by line, in the order of the alphabet."""
     time = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     whole = json.loads(body) | {"Timestamp": time, "TopicArn": secret.decode(), "SigningCertURL": SNS_CERTIFICATE}
-    names = [each for each in ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type") if each in whole]
+    every = ("Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+    names = [each for each in every if each in whole]
     text = "".join(f"{each}\n{whole[each]}\n" for each in names)
     return json.dumps(whole | {"Signature": b64(rsa_signature(text.encode()))}).encode()
 

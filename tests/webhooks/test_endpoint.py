@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import msgspec
 import pytest
 import uvicorn
@@ -26,8 +27,10 @@ from clawback.store.ledger import Ledger
 from clawback.store.refusals import Refusals
 from clawback.store.registry import Registry
 from clawback.webhooks.endpoint import Limits, WebhookEndpoint
+from clawback.webhooks.published import PublishedKeys
 from natsd import free_port
 from senders import NOW, SECRET, SENDERS
+from signers import PUBLISHED, SECRETS, sns
 from waiting import eventually
 
 GITHUB = Path(__file__).parents[1] / "data" / "github"
@@ -54,6 +57,8 @@ class House:
         self.history = History(fabric)
         self.refusals = Refusals(fabric)
         self.now = NOW
+        self.visited = []
+        self.outside = 200
         self.endpoint = WebhookEndpoint(
             registry,
             self.vault,
@@ -62,8 +67,17 @@ class House:
             self.refusals,
             limits=limits,
             clock=lambda: self.now,
+            keys=PublishedKeys(lambda: httpx.AsyncClient(transport=httpx.MockTransport(self._publish))),
         )
         self.profile = Profile(random_id(16), f"house-{random_id(8)}", random_id(26), NOW)
+
+    async def _publish(self, request):
+        """Answer for the hosts outside: with what senders publish, and whatever is visited."""
+        url = str(request.url)
+        if url in PUBLISHED:
+            return httpx.Response(200, content=PUBLISHED[url])
+        self.visited.append(url)
+        return httpx.Response(self.outside)
 
     async def add(self, scheme, slug="hub", secrets=None, **fields):
         """Store a source of this profile with the planted secret of its scheme."""
@@ -667,3 +681,85 @@ async def test_endless_chunked_body_is_cut_off_over_a_real_connection(fabric):
 
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"problem+json" in answer
+
+
+# --- a link that confirms ----------------------------------------------------------------------------------------
+
+CONFIRM = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:us-east-1:1:shop&Token="
+CONFIRM += "2336412f37" * 25
+
+
+def confirmation(link=CONFIRM, **fields):
+    """Make the request by which SNS has a subscription confirmed, signed."""
+    body = {"Type": "SubscriptionConfirmation", "MessageId": "165545c9", "Token": "2336", "Message": "You have chosen"}
+    return sns(
+        SECRETS["aws-sns"],
+        json.dumps(body | {"SubscribeURL": link, "SignatureVersion": "2", **fields}).encode(),
+        NOW,
+    )
+
+
+async def test_a_subscription_is_confirmed_once_it_is_signed(house):
+    """The link is visited, the source is connected, and there is no event."""
+    source = await house.add("aws-sns", secrets=[SECRETS["aws-sns"]])
+    answer = await house.post(confirmation())
+    known = await house.registry.find_source_by_id(house.profile.id, source.id)
+
+    assert (answer.status, answer.content) == (200, {"status": "connected"})
+    assert house.visited == [CONFIRM]
+    assert known.connected_at == NOW
+    assert await house.stored() == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://sns.us-east-1.amazonaws.com.evil.example/?Action=ConfirmSubscription&Token=1",
+        "https://evil.example/?https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=1",
+        "https://user@sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=1",
+        "http://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=1",
+        "https://sns.us-east-1.amazonaws.com:8443/?Action=ConfirmSubscription&Token=1",
+        "https://sns.us-east-1.amazonaws.com/?Action=DeleteTopic&Token=1",
+        CONFIRM + "\n",
+        "",
+    ],
+)
+async def test_a_link_that_leads_elsewhere_is_not_visited(house, link):
+    """Even where it is signed; nothing is stored."""
+    await house.add("aws-sns", secrets=[SECRETS["aws-sns"]])
+    answer = await house.post(confirmation(link))
+
+    assert "leads elsewhere" in is_problem(answer, 403)
+    assert house.visited == []
+    assert await house.stored() == []
+
+
+async def test_a_link_of_a_stranger_is_not_visited(house):
+    """A tampered link, and another topic's."""
+    await house.add("aws-sns", secrets=[SECRETS["aws-sns"]])
+    await house.add("aws-sns", "other", secrets=[b"arn:aws:sns:us-east-1:1:other"])
+    tampered = await house.post(confirmation().replace(b"Token=2336", b"Token=9999"))
+    other = await house.post(confirmation(), slug="other")
+
+    assert (tampered.status, other.status) == (401, 401)
+    assert house.visited == []
+
+
+async def test_a_confirmation_that_fails_is_asked_for_again(house):
+    """AWS hears 503, and sends it once more."""
+    source = await house.add("aws-sns", secrets=[SECRETS["aws-sns"]])
+    house.outside = 500
+    answer = await house.post(confirmation())
+    known = await house.registry.find_source_by_id(house.profile.id, source.id)
+
+    assert answer.status == 503
+    assert known.connected_at is None
+
+
+async def test_a_confirmation_that_a_route_names_is_an_event(house):
+    """For a server without a way out: a person opens the link."""
+    await house.add("aws-sns", secrets=[SECRETS["aws-sns"]], routes={"SubscriptionConfirmation": "Tell me the link."})
+    answer = await house.post(confirmation())
+
+    assert answer.status == 202
+    assert house.visited == []

@@ -71,8 +71,8 @@ class Handshake(Struct, frozen=True, kw_only=True):
         header: a header of the answer that has the echo.
         status: of the answer.
         keeps: whether the echo is the secret from now on, if the source waits for one.
-        visits: the hosts, as a pattern of the whole name, on which a link is visited that `link` has.
-        link: where that link is.
+        visits: the pattern of a whole URL; one that is like that is visited, and no other.
+        link: the path of the body at which it stands.
     """
 
     when: tuple[Says, ...]
@@ -86,7 +86,7 @@ class Handshake(Struct, frozen=True, kw_only=True):
     status: int = 200
     keeps: bool = False
     visits: str = ""
-    link: Place | None = None
+    link: str = ""
 
 
 def ping(place: Place, text: str, *, signed: bool = True) -> Handshake:
@@ -190,7 +190,7 @@ def reply(
         headers=((handshake.header, echo),) if handshake.header else (),
         proven=verified or token is not None,
         keep=echo if handshake.keeps else None,
-        link=None if handshake.link is None else read_place(request, handshake.link),
+        link=_read_link(request, handshake),
     )
 
 
@@ -233,6 +233,12 @@ def read_place(request: Request, place: Place | InNumbered) -> str | None:
         return values[0].decode()
     except UnicodeDecodeError:
         return None
+
+
+def _read_link(request: Request, handshake: Handshake) -> str | None:
+    """Read the link that is to be visited; it is as long as links are, and None where it leads elsewhere."""
+    link = request.string_at(handshake.link) if handshake.visits else None
+    return link if link is not None and re.fullmatch(handshake.visits, link) else None
 
 
 def _fits(says: Says, request: Request) -> bool:

@@ -36,6 +36,7 @@ from clawback.model import Address, Event, Refusal, Source, encode_json, new_id
 from clawback.senders.contents import is_packed
 from clawback.senders.handshakes import Reply, keeps_secret
 from clawback.senders.presets import PRESETS
+from clawback.senders.published import Wanted
 from clawback.senders.request import Headers, Request
 from clawback.senders.verifying import list_wanted_keys
 from clawback.store.events import EventStore
@@ -296,6 +297,12 @@ class WebhookEndpoint:
                 "this source has its secret: make a source for each webhook, or let this one wait for a new secret"
                 " (source_update with an empty one)",
             )
+        if handshake.visits:
+            if reply.link is None or not reply.proven:
+                visit.outcome, visit.reason = "refused", "the link leads elsewhere"
+                return _refusal(HTTPStatus.FORBIDDEN, "the link that confirms leads elsewhere, so it is not visited")
+            # By the way that keys are fetched, with its bounds; the sender asks again where that fails.
+            await self._keys.fetch([Wanted(reply.link)])
         if reply.proven:
             await self._note_connected(source)
         if handshake.when and not reply.body and not reply.headers and reply.status == HTTPStatus.OK:

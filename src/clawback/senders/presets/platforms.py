@@ -332,7 +332,20 @@ ROWS = (
         steps=(
             "Give the ARN of the topic to this source as its secret: AWS signs with a key of its own.",
             "Run: aws sns subscribe --topic-arn ARN --protocol https --notification-endpoint {url}",
-            "Open the SubscribeURL of the event SubscriptionConfirmation that comes then.",
+            (
+                "The server confirms it. Where the server has no way out, name SubscriptionConfirmation in a route and "
+                "open the SubscribeURL of that event."
+            ),
+        ),
+        handshakes=(
+            Handshake(
+                when=(Says(InBody("Type"), "SubscriptionConfirmation"),),
+                visits=(
+                    r"https://sns\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?"
+                    r"/\?Action=ConfirmSubscription&[A-Za-z0-9_.:%=&-]{1,1000}"
+                ),
+                link="SubscribeURL",
+            ),
         ),
         example_type="Notification",
         example=(
