@@ -25,7 +25,6 @@ ACKED = (
 TRACING = {
     "opentelemetry.trace",
     "opentelemetry.sdk.trace",
-    "google.protobuf",
     "requests",
     "clawback.telemetry.tracing",
 }

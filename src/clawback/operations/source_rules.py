@@ -63,9 +63,6 @@ _OTHERS = (
 )
 """The names of all would be a page of text in a session."""
 
-NEAR_NAMES = 3
-"""How many names like a wrong one are told."""
-
 _WHSEC = "whsec_"
 
 _SECRET_FORMS: dict[str, str] = {
@@ -118,8 +115,8 @@ def check_scheme(name: str | None) -> str:
             f" {_OTHERS})"
         )
     if name not in PRESETS:
-        near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=NEAR_NAMES)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        near = difflib.get_close_matches(name[:64].lower(), PRESETS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise Rejected(f"verifier type refused, read {quoted(name)}: accepted is one of {accepted} ({meant}{_OTHERS})")
     return name
 
