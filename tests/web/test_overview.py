@@ -180,7 +180,7 @@ async def test_sources_crons_and_what_was_refused_are_shown(house, person):
 
     assert source["url"] in page
     assert source["url"] in page.split("At the sender")[1]
-    assert "the secret of this source" in page
+    assert "and the secret SECRET" in page
     assert refused.json()["detail"] in page
     assert "planted-delivery" in page
     assert "127.0.0.1" in page

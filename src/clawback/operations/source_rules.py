@@ -153,13 +153,13 @@ def choose_secret(
 
 
 def write_setup(scheme: str, url: str, *, secret: str | None = None, verify: str | None = None) -> list[str]:
-    """Write what a person does at the sender; without a secret or verify token to show, it says which one is meant."""
+    """Write what a person does at the sender. Without a secret to show, SECRET stands for it."""
     preset = PRESETS.get(scheme)
     if preset is None:
         return []
     words = {
         "{url}": url,
-        "{secret}": secret or "the secret of this source",
+        "{secret}": secret or "SECRET",
         "{verify}": verify or "that was shown when the source was made, or the secret of this source",
     }
     lines = (*preset.steps, *([f"Or run: {preset.command}"] if preset.command else []))
