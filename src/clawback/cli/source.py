@@ -236,21 +236,21 @@ def list_all(*, watching: bool, as_json: bool) -> int:
         from clawback.cli.show import show, watch
 
         if watching:
-            watch(lambda: _table(rest))
+            watch(lambda: _table(rest.get("/sources")["items"]))
         items = rest.get("/sources")["items"]
         if not items:
             say("There are no sources. Make one: clawback source create demo")
             return 0
-        show(_table(rest))
+        show(_table(items))
     return 0
 
 
-def _table(rest: "Rest") -> "RenderableType":
+def _table(items: list[dict[str, Any]]) -> "RenderableType":
     from clawback.cli.show import table, tag
 
     rows = [
         (each.get("slug", each["id"]), each.get("type"), tag(each.get("sessionTag")), _orders(each), _state(each))
-        for each in rest.get("/sources")["items"]
+        for each in items
     ]
     return table(("source", "type", "session", "orders", "state"), rows, whole=("state",))
 
@@ -268,7 +268,7 @@ def _order(order: Any) -> str:
 
 
 def _state(each: dict[str, Any]) -> str:
-    return "disabled" if each.get("disabled") else "paused" if each.get("paused") else "on"
+    return "disabled" if each.get("disabled") else "on"
 
 
 @source.command("show", help="Show a source, by its slug or id.", example="clawback source show demo")
